@@ -1,0 +1,69 @@
+"""Settings: one typed object, read from `INTERLOCK_*` environment variables and `<home>/settings.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+__all__ = ["Price", "Settings"]
+
+
+class Price(BaseModel):
+    """What a model charges, in minor units of `currency` per million tokens."""
+
+    input: float = Field(ge=0, description="Per million input tokens, in minor units (cents).")
+    output: float = Field(ge=0, description="Per million output tokens, in minor units (cents).")
+    currency: str = "USD"
+
+
+class Settings(BaseSettings):
+    """Every setting of a plane. Environment variables win over the file."""
+
+    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", env_nested_delimiter="__", extra="forbid")
+
+    concurrency: int = Field(32, ge=1, le=1024, description="How many cases one engine drives at once.")
+    tenant_concurrency: int | None = Field(None, ge=1, description="How many of them may belong to one tenant.")
+    model: str | None = Field(None, description="Default chat model of LLM agents, as openai:gpt-5-mini.")
+    fallback_models: list[str] = Field([], description="Models tried in order when the first one fails.")
+    base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint; None means the provider's own.")
+    api_key: SecretStr | None = Field(None, description="Key of that endpoint; OPENAI_API_KEY is read as well.")
+    model_timeout_s: float = Field(60.0, gt=0, description="Seconds one model call may take.")
+    model_retries: int = Field(2, ge=0, description="Retries of a model call on 429, 5xx and time-outs.")
+    output_method: Literal["json_schema", "function_calling", "json_mode"] = Field(
+        "json_schema", description="How typed output is asked of a model; endpoints differ."
+    )
+    embeddings: str = Field("minilm", description="minilm (offline), or openai:<model> at the endpoint.")
+    embedding_threads: int = Field(1, ge=1, description="Threads of the offline embedding model.")
+    sentence_vectors: bool = Field(False, description="Also embed the best sentence: slower, for small corpora.")
+    prices: dict[str, Price] = Field({}, description="Price per model, for the cost of model calls.")
+    tool_timeout_s: float = Field(30.0, gt=0, description="Seconds a tool may take unless it says otherwise.")
+    tool_retries: int = Field(2, ge=0, description="Retries of reads and idempotent tools.")
+    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a system's circuit breaker.")
+    breaker_seconds: float = Field(30.0, gt=0, description="Seconds an open breaker refuses calls.")
+    credentials_file: Path | None = Field(None, description="YAML of credentials by system; must have mode 0600.")
+    aes_key: SecretStr | None = Field(None, description="Encrypts checkpoints at rest; 16, 24 or 32 bytes.")
+    otlp_endpoint: str | None = Field(None, description="Where OpenTelemetry spans go; None sends nothing.")
+    langsmith: bool = Field(False, description="Tag runs for LangSmith, which has settings of its own.")
+    project: str = Field("interlock.examples.enterprise.plant:setup", description="module:function that fills a plane.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, home: Path | None = None) -> Settings:
+        """Settings of a home folder: its `settings.yaml`, if there, under the environment."""
+        if home is None or not (home / "settings.yaml").exists():
+            return cls()
+        config = SettingsConfigDict(**{**cls.model_config, "yaml_file": home / "settings.yaml"})
+        return type("HomeSettings", (cls,), {"model_config": config, "__module__": __name__})()  # type: ignore[no-any-return]
