@@ -53,7 +53,7 @@ clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Set-up. A stamp is newer than what was installed from; an interrupted step leaves none and is done again.
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 $(VENV)/run.stamp: requirements.lock pyproject.toml setup.py | $(VENV)/made.stamp
