@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module as _load
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,13 +70,11 @@ if not TYPE_CHECKING:  # types stay exact, `import interlock` stays fast, and no
     _SOURCES = {name: module for module, names in _MODULES.items() for name in names}
 
     def __getattr__(name: str) -> object:
-        from importlib import import_module
-
         if name in ("errors", "testing"):
-            return import_module(f"interlock.{name}")
+            return _load(f"interlock.{name}")
         if name not in _SOURCES:
             raise AttributeError(f"module 'interlock' has no attribute {name!r}")
-        value = getattr(import_module(_SOURCES[name]), name)
+        value = getattr(_load(_SOURCES[name]), name)
         globals()[name] = value
         return value
 
