@@ -1,0 +1,3 @@
+"""Alembic migrations of the database."""
+
+HEAD = "0001"
