@@ -18,23 +18,27 @@ from interlock.settings import Price, Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)( continued)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def blocks(*languages: str) -> list[Any]:
-    """All fenced blocks of these languages, as (document, code) parameters named by document and line."""
-    found = []
+def blocks(language: str) -> list[Any]:
+    """All fenced blocks of a language, as (document, code, output) parameters named by document and line.
+
+    A `continued` block follows on the one before it; the output is a `text` block that stands right behind.
+    """
+    found: list[Any] = []
     for name in DOCUMENTS:
-        text = (ROOT / name).read_text(encoding="utf-8")
-        for match in FENCE.finditer(text):
-            if match[1] in languages:
-                line = text.count("\n", 0, match.start()) + 1
-                found.append(pytest.param(name, match[2], id=f"{name}:{line}"))
+        text, before = (ROOT / name).read_text(encoding="utf-8"), ""
+        for match in (m for m in FENCE.finditer(text) if m[1] == language):
+            before = before + match[3] if match[2] else match[3]
+            after = FENCE.match(text, match.end() + 2)
+            output = after[3] if after and after[1] == "text" else None
+            found.append(pytest.param(name, before, output, id=f"{name}:{text.count(chr(10), 0, match.start()) + 1}"))
     return found
 
 
-@pytest.mark.parametrize(("document", "code"), blocks("python"))
-def test_python_in_a_document_works(document: str, code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("document", "code", "output"), blocks("python"))
+def test_python_in_a_document_works(document: str, code: str, output: str | None, tmp_path: Path) -> None:
     """A whole program (it calls `run`) is run; a fragment, which may await, must at least compile."""
     compile(code, document, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if not re.search(r"^(interlock\.|asyncio\.)?run\(", code, re.MULTILINE):
@@ -42,18 +46,16 @@ def test_python_in_a_document_works(document: str, code: str, tmp_path: Path) ->
     program = tmp_path / "program.py"
     program.write_text(code, encoding="utf-8")
     command = [sys.executable, "-W", "error::RuntimeWarning", str(program)]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False, timeout=90)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False, timeout=90
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert output in (None, done.stdout)
 
 
-@pytest.mark.parametrize(("document", "code"), blocks("json"))
-def test_json_in_a_document_parses(document: str, code: str) -> None:
-    assert json.loads(code) is not None, document
-
-
-@pytest.mark.parametrize(("document", "code"), blocks("yaml"))
-def test_yaml_in_a_document_parses(document: str, code: str) -> None:
-    assert yaml.safe_load(code) is not None, document
+@pytest.mark.parametrize(("document", "code", "output"), [*blocks("json"), *blocks("yaml")])
+def test_data_in_a_document_parses(document: str, code: str, output: str | None) -> None:
+    assert isinstance(yaml.safe_load(code), dict | list), document  # JSON is YAML
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
