@@ -68,7 +68,7 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
 def is_path(word: str) -> bool:
     """A word in backticks that means a file or folder of the repository."""
     tops = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]*)+", word)) and word.split("/")[0] in tops
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]*)+", word)) and word.split("/", maxsplit=1)[0] in tops
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
