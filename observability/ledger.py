@@ -1,0 +1,164 @@
+"""The append-only, hash-chained record of everything that happened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from interlock import errors
+from interlock.clock import Clock, iso, parse
+from interlock.ids import digest
+from interlock.observability.events import EVENTS, Kind
+from interlock.observability.verification import Report, verify
+from interlock.storage.chain import Event
+from interlock.storage.claim import CLAIM, Claim
+from interlock.storage.database import Database, Reader, Row, Transaction
+
+__all__ = ["EVENTS", "Event", "Kind", "Ledger", "Report"]
+
+_PAGE = 500
+_EXPORT = (
+    "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, p.data, l.payload_hash,"
+    " p.salt, l.prev, l.hash FROM ledger l LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
+    " WHERE l.seq > ? {filters} ORDER BY l.seq, l.stream LIMIT ?"
+)
+_OF_CASE = "SELECT payload_hash FROM ledger WHERE tenant = ? AND case_id = ? AND type <> 'payload.erased' ORDER BY seq"
+_ERASURES = "SELECT payload_hash FROM ledger WHERE tenant = ? AND type = 'payload.erased'"
+_ERASE = "UPDATE payloads SET data = NULL, salt = ?, erased_at = ? WHERE tenant = ? AND hash = ? AND data IS NOT NULL"
+
+
+class Ledger:
+    """Writes events through the committer and reads them back. One chain per database."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    def event(
+        self,
+        type: str,
+        *,
+        tenant: str,
+        case_id: str | None = None,
+        actor: str = "",
+        data: Mapping[str, Any] | None = None,
+        identity: str | None = None,
+        at: str | None = None,
+    ) -> Event:
+        """An event of the closed list, at the clock's time unless `at` (from `clock.iso`) says otherwise.
+
+        Raises ConfigurationError on an unknown type or a missing key, InputError when `data` is no JSON.
+        """
+        data = dict(data or {})
+        kind = _kind(type, data)
+        when = at or iso(self._clock.now())
+        return Event(type, tenant, case_id, actor, data, when, identity, kind.schema_version)
+
+    async def record(self, *events: Event) -> list[int | None]:
+        """Make events durable at once, as one unit: their seqs (None for one that was there already).
+
+        The unit belongs to the current claim when every event is of its case.
+        """
+        return await self._db.commit(lambda tx: [tx.append(event) for event in events], claim=_claim_of(events))
+
+    def defer(self, event: Event, ns: str, attempt: int = 1) -> None:
+        """Commit an event with the task of namespace `ns`. Without an identity it gets that of its turn.
+
+        Raises ConfigurationError when no claim on the event's case is in `CLAIM`.
+        """
+        claim = _claim_of([event])
+        if claim is None:
+            raise errors.ConfigurationError(
+                f"{event.type} cannot wait: no claim on case {event.case_id}", "set CLAIM before the graph is invoked"
+            )
+        if event.identity is None:
+            turn = claim.turn(ns, attempt, event.type)
+            event = replace(event, identity=digest([event.case_id, ns, event.type, turn]))
+        claim.later(ns, lambda tx: tx.append(event))
+
+    async def export(
+        self, case_id: str | None = None, since: datetime | str | None = None, tenant: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Events in seq order, with `data` parsed (None once erased) and `salt` in hex.
+
+        `since` compares with `at`; text is read as ISO 8601. Without a tenant, those of every tenant.
+        """
+        sql, params = _selection(case_id, since, tenant)
+        rows = await self._db.read(_page(sql, 0, params))
+        while rows:
+            for row in rows:
+                yield _exported(row)
+            rows = await self._db.read(_page(sql, rows[-1]["seq"], params))
+
+    async def verify(self) -> Report:
+        """Read the whole chain: `.ok .events .first_bad .why`. Finds edits, deletions, insertions, reordering."""
+        return await verify(self._db)
+
+    async def erase(
+        self, tenant: str, hashes: Sequence[str] | None = None, *, case_id: str | None = None, by: str, why: str
+    ) -> int:
+        """Erase payloads, by hash or all of a case; the chain stays whole and payload.erased says which.
+
+        Gives how many were erased; those already erased, unknown, or themselves of an erasure are left out.
+        """
+        if (hashes is None) == (case_id is None):
+            raise errors.InputError("say what to erase", "give either hashes or case_id")
+        at = iso(self._clock.now())
+
+        def unit(tx: Transaction) -> int:
+            gone = _blank(tx, tenant, _of_case(tx, tenant, case_id) if hashes is None else hashes, at)
+            if gone:
+                data = {"hashes": gone, "why": why}
+                tx.append(self.event("payload.erased", tenant=tenant, case_id=case_id, actor=by, data=data, at=at))
+            return len(gone)
+
+        return await self._db.commit(unit)
+
+
+def _of_case(tx: Transaction, tenant: str, case_id: str | None) -> list[str]:
+    return [row["payload_hash"] for row in tx.rows(_OF_CASE, (tenant, case_id))]
+
+
+def _blank(tx: Transaction, tenant: str, hashes: Sequence[str], at: str) -> list[str]:
+    """Erase data and salt; what an erasure said stays, or nobody could tell it from a deletion."""
+    kept = {row["payload_hash"] for row in tx.rows(_ERASURES, (tenant,))}
+    return [one for one in hashes if one not in kept and tx.execute(_ERASE, (b"", at, tenant, one))]
+
+
+def _kind(type_: str, data: Mapping[str, Any]) -> Kind:
+    kind = EVENTS.get(type_)
+    if kind is None:
+        raise errors.ConfigurationError(f"{type_!r} is no ledger event", "use a type of EVENTS")
+    missing = sorted(kind.keys - data.keys())
+    if missing:
+        raise errors.ConfigurationError(f"{type_} lacks {', '.join(missing)}", "give every key; null is a value")
+    return kind
+
+
+def _claim_of(events: Sequence[Event]) -> Claim | None:
+    claim = CLAIM.get()
+    if claim is None or any((e.tenant, e.case_id) != (claim.tenant, claim.case_id) for e in events):
+        return None
+    return claim
+
+
+def _selection(case_id: str | None, since: datetime | str | None, tenant: str | None) -> tuple[str, list[Any]]:
+    when = parse(since) if isinstance(since, str) else since
+    wanted = {"l.case_id = ?": case_id, "l.at >= ?": iso(when) if when else None, "l.tenant = ?": tenant}
+    chosen = {sql: value for sql, value in wanted.items() if value is not None}
+    return _EXPORT.format(filters="".join(f" AND {sql}" for sql in chosen)), list(chosen.values())
+
+
+def _page(sql: str, after: int, params: Sequence[Any]) -> Callable[[Reader], list[Row]]:
+    return lambda reader: reader.rows(sql, (after, *params, _PAGE))
+
+
+def _exported(row: Row) -> dict[str, Any]:
+    exported = dict(row)
+    exported["data"] = None if row["data"] is None else orjson.loads(row["data"])
+    exported["salt"] = row["salt"].hex()
+    return exported

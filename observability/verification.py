@@ -1,0 +1,139 @@
+"""Read the whole chain again and say where, if anywhere, it was touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import orjson
+
+from interlock.storage.chain import GENESIS, Header, payload_hash, row_hash
+from interlock.storage.database import Database, Reader, Row
+
+__all__ = ["Report", "verify"]
+
+BATCH = 2000
+_STREAMS = "SELECT stream FROM ledger GROUP BY stream UNION SELECT stream FROM heads WHERE tenant = ''"
+_LAST = "SELECT max(seq) AS last FROM ledger WHERE stream = ?"
+_HEAD = "SELECT seq, hash FROM heads WHERE tenant = '' AND stream = ?"
+_ERASED_SINCE = (
+    "SELECT p.data AS data FROM ledger l JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
+    " WHERE l.stream = ? AND l.seq > ? AND l.type = 'payload.erased'"
+)
+_BATCH = (
+    "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, l.payload_hash, l.prev,"
+    " l.hash, p.salt, p.data, p.erased_at, p.hash FROM ledger l"
+    " LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
+    " WHERE l.stream = ? AND l.seq > ? ORDER BY l.seq LIMIT ?"
+)
+_BROKEN_SEAL = (
+    "SELECT s.seq AS seq FROM seals s LEFT JOIN ledger l ON l.stream = s.stream AND l.seq = s.seq"
+    " WHERE s.stream = ? AND (l.hash IS NULL OR l.hash <> s.hash) ORDER BY s.seq LIMIT 1"
+)
+
+
+class Report(NamedTuple):
+    """`ok`, how many events were read, and where and why the first bad one is bad."""
+
+    ok: bool
+    events: int
+    first_bad: int | None = None
+    why: str = ""
+
+
+class _Bad(Exception):  # carries a finding, never leaves this module
+    def __init__(self, seq: int, why: str) -> None:
+        super().__init__(why)
+        self.seq = seq
+        self.why = why
+
+
+class _End(NamedTuple):
+    last: int
+    seq: int
+    hash: str
+
+
+@dataclass
+class _Walk:
+    """How far one stream was read."""
+
+    stream: str
+    end: _End
+    seq: int = 0
+    hash: str = GENESIS
+    erased: dict[str, int] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+
+    def take(self, rows: Iterable[Row]) -> None:
+        for stream, seq, at, kind, version, tenant, case, actor, payload, prev, link, salt, data, erased, there in rows:
+            if seq != self.seq + 1:
+                raise _Bad(self.seq + 1, "the row is missing")
+            if prev != self.hash:
+                raise _Bad(seq, "the row does not follow the one before it")
+            header = Header(stream, seq, at, kind, version, tenant, case, actor)
+            if row_hash(prev, header, payload) != link:
+                raise _Bad(seq, "the row was changed")
+            self.seq, self.hash = seq, link
+            if data is None:
+                self._erased(seq, payload, there is not None and erased is not None)
+            elif payload_hash(salt, data) != payload:
+                raise _Bad(seq, "the payload was changed")
+            elif kind == "payload.erased":
+                self.named.update(orjson.loads(data)["hashes"])
+            if seq == self.end.seq and link != self.end.hash:
+                raise _Bad(seq, "the row is not the one the chain ended with")
+
+    def _erased(self, seq: int, payload: str, marked: bool) -> None:
+        if not marked:
+            raise _Bad(seq, "the payload is missing")
+        self.erased[payload] = seq
+
+    def finish(self, reader: Reader) -> None:
+        """Each erasure needs its event; one that came while the check ran lies after the end."""
+        for row in reader.rows(_ERASED_SINCE, (self.stream, self.end.seq)):
+            self.named.update(orjson.loads(row["data"])["hashes"])
+        unnamed = [seq for payload, seq in self.erased.items() if payload not in self.named]
+        if unnamed:
+            raise _Bad(min(unnamed), "the payload was erased, and no payload.erased event says so")
+
+
+async def verify(db: Database) -> Report:
+    """Check every stream from its first row to its end, in batches; the end is fixed when the check begins."""
+    events = 0
+    for stream in await db.read(lambda reader: [row["stream"] for row in reader.rows(_STREAMS)]):
+        walk = _Walk(stream, await db.read(partial(_end, stream=stream)))
+        try:
+            await _check(db, walk)
+        except _Bad as bad:
+            return Report(False, events + walk.seq, bad.seq, f"{stream} {bad.seq}: {bad.why}")
+        events += walk.seq
+    return Report(True, events)
+
+
+async def _check(db: Database, walk: _Walk) -> None:
+    if walk.end.last != walk.end.seq:
+        missing = walk.end.last < walk.end.seq
+        why = "rows at the end are missing" if missing else "rows were added past the recorded end"
+        raise _Bad(min(walk.end.last, walk.end.seq) + 1, why)
+    while walk.seq < walk.end.seq:
+        await db.read(lambda reader: walk.take(_rows(reader, walk)))
+    await db.read(walk.finish)
+    broken = await db.read(lambda reader: reader.row(_BROKEN_SEAL, (walk.stream,)))
+    if broken is not None:
+        raise _Bad(broken["seq"], "the row is not the one that was sealed")
+
+
+def _end(reader: Reader, stream: str) -> _End:
+    last, head = reader.row(_LAST, (stream,)), reader.row(_HEAD, (stream,))
+    seq, link = (head["seq"], head["hash"]) if head else (0, GENESIS)
+    return _End(last["last"] or 0 if last else 0, seq, link)
+
+
+def _rows(reader: Reader, walk: _Walk) -> list[Row]:
+    rows = reader.rows(_BATCH, (walk.stream, walk.seq, min(BATCH, walk.end.seq - walk.seq)))
+    if not rows:
+        raise _Bad(walk.seq + 1, "the row is missing")
+    return rows
