@@ -1,0 +1,88 @@
+"""The context of a policy request: its types, its neutral values, and how a partial one is made complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from interlock import errors
+from interlock.clock import parse
+from interlock.oversight.actions import ActionSpec
+from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, optional, project, record, record_of
+
+__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "person_entities"]
+
+_PERIODS = record({"day": LONG, "week": LONG, "month": LONG})
+_PERSON: CedarType = {"type": "Entity", "name": "Interlock::Person"}
+_FACTS = {"bool": BOOL, "long": LONG, "string": STRING, "set": STRINGS}
+_TEXTS = ("effect", "system", "scope", "workflow", "task", "tenant", "requester", "currency", "autonomy")
+_BASE: dict[str, CedarType] = {
+    **dict.fromkeys(_TEXTS, STRING),
+    "preparers": STRINGS,
+    "amount": LONG,
+    "now": {"type": "Extension", "name": "datetime"},
+    "tainted": STRINGS,
+    "totals": record({**_PERIODS["attributes"], "by_actor": _PERIODS, "by_counterparty": _PERIODS}),
+}
+_GATE: dict[str, CedarType] = {"authority": STRING, "approved": LONG}
+APPROVE_TYPES: dict[str, CedarType] = {"authority": STRING, "excluded": {"type": "Set", "element": _PERSON}}
+_NEUTRAL: dict[str, Any] = {"Boolean": False, "Long": 0, "String": "", "Set": []}
+_TRUSTED = frozenset({"input", "registry", "person", "output", "absent"})
+
+
+def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, CedarType]:
+    """The type of each context attribute of an action. Raises ConfigurationError on a bad fact."""
+    args = record_of(spec.args)
+    origins = record({name: optional(STRINGS) for name in spec.args.get("properties", {})})
+    approvals = record(dict.fromkeys(sorted(authorities), LONG))
+    fixed = {**_BASE, "args": args, "origins": origins, "approvals": approvals}
+    gate = _GATE if spec.effect == "gate" else {}
+    return {**fixed, **gate, **_fact_types(spec, fixed.keys() | gate.keys() | APPROVE_TYPES.keys())}
+
+
+def _fact_types(spec: ActionSpec, taken: Iterable[str]) -> dict[str, CedarType]:
+    for name, kind in spec.facts.items():
+        if kind not in _FACTS or name in set(taken):
+            raise errors.ConfigurationError(
+                f"fact {name!r} of {spec.name} has type {kind!r}, or a name that is taken",
+                f"use one of {', '.join(_FACTS)} and a name of your own",
+            )
+    return {name: _FACTS[kind] for name, kind in spec.facts.items()}
+
+
+def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: Mapping[str, Any]) -> dict[str, Any]:
+    """All attributes of the action's context; what `partial` lacks gets a neutral value.
+
+    `tainted` follows from `origins`: the arguments for which no trusted origin holds.
+    """
+    origins = partial.get("origins", {})
+    tainted = sorted(name for name, found in origins.items() if found and _TRUSTED.isdisjoint(found))
+    given = {"effect": spec.effect, "system": spec.system, "scope": spec.scope, "tainted": tainted, **partial}
+    given["now"] = _instant(given.get("now"))
+    given.setdefault("approved", partial.get("approvals", {}).get(given.get("authority", ""), 0))
+    # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.
+    shown = {name: project(types[name], given.get(name, {})) for name in ("args", "origins")}
+    return {name: shown[name] if name in shown else _filled(cedar, given.get(name)) for name, cedar in types.items()}
+
+
+def _filled(cedar: CedarType, value: Any) -> Any:
+    if cedar["type"] == "Record":
+        given = value if isinstance(value, Mapping) else {}
+        return {name: _filled(sub, given.get(name)) for name, sub in cedar["attributes"].items()}
+    return _NEUTRAL[cedar["type"]] if value is None and cedar["type"] in _NEUTRAL else project(cedar, value)
+
+
+def _instant(value: Any) -> Any:
+    """A Cedar datetime (milliseconds, UTC) of an aware datetime, ISO text, or nothing."""
+    if isinstance(value, Mapping):
+        return value
+    at = parse(value) if isinstance(value, str) else value
+    at = (at or datetime.fromtimestamp(0, UTC)).astimezone(UTC)
+    return {"__extn": {"fn": "datetime", "arg": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"}}
+
+
+def person_entities(ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Cedar references to the persons among some actor ids, for `context.excluded`."""
+    names = sorted({value.removeprefix("person:") for value in ids if value.startswith("person:")})
+    return [{"__entity": {"type": "Interlock::Person", "id": name}} for name in names]

@@ -1,0 +1,63 @@
+"""Where policies come from: the shipped files, a folder, a file, or texts by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cedarpy import pst
+
+from interlock import errors
+from interlock.oversight.authority import Authority
+from interlock.oversight.statements import Statement
+
+__all__ = ["SHIPPED", "Source", "applicable", "read_source"]
+
+Source = str | Path | Mapping[str, "str | Authority"] | None
+
+SHIPPED = Path(__file__).parent / "policies"
+_BUILTIN = "builtin.cedar"
+
+
+def read_source(source: Source) -> dict[str, str]:
+    """Policy texts by file name. `builtin.cedar` is added unless the source brings its own.
+
+    Raises ConfigurationError when nothing is there or cannot be read.
+    """
+    files = _files(SHIPPED if source is None else source)
+    named = {Path(name).name for name in files}
+    if named & {_BUILTIN, "builtin"}:
+        return files
+    return {_BUILTIN: (SHIPPED / _BUILTIN).read_text("utf-8"), **files}
+
+
+def _files(source: str | Path | Mapping[str, str | Authority]) -> dict[str, str]:
+    if isinstance(source, Mapping):
+        return {name: text.cedar() if isinstance(text, Authority) else text for name, text in source.items()}
+    path = Path(source)
+    found = sorted([*path.glob("*.cedar"), *path.glob("*.yaml")]) if path.is_dir() else [path]
+    if not found:
+        raise errors.ConfigurationError(f"no *.cedar file in {path}", "name a folder with policies, or a file")
+    return {file.name: _read(file) for file in found}
+
+
+def _read(path: Path) -> str:
+    if path.suffix in {".yaml", ".yml"}:
+        return Authority.load(path).cedar()
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise errors.ConfigurationError(f"cannot read policies: {exc}", f"make {path} a readable UTF-8 file") from exc
+
+
+def applicable(statements: Iterable[Statement], actions: Iterable[str]) -> list[Statement]:
+    """Statements of the shipped set without those of tools and workflows that this plane does not have."""
+    known = set(actions)
+    return [statement for statement in statements if not _foreign(statement.node.action, known)]
+
+
+def _foreign(scope: pst.ActionConstraint, known: set[str]) -> bool:
+    if isinstance(scope, pst.ScopeAny):
+        return False
+    named = [scope.entity] if isinstance(scope, pst.ActionEq) else scope.entities
+    return all(isinstance(entity, pst.EntityUid) and entity.id not in known for entity in named)
