@@ -1,0 +1,171 @@
+"""The tools of a process: registration, lookup, what policies may name of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.tools import BaseTool
+
+from interlock import errors
+from interlock.ids import check_tool
+from interlock.oversight.actions import ActionSpec
+from interlock.tools.adapters import Call, call_function, call_http, call_tool
+from interlock.tools.arguments import Arguments, from_function, from_schema
+from interlock.tools.contract import MARK, ToolSpec
+
+__all__ = ["Facts", "Registry", "Tools"]
+
+_RATE = re.compile(r"(\d+)\s*(?:/|per)\s*(s|sec|second|m|min|minute|h|hour)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A function of (args, ctx) whose values policies may use; an exception in it denies the call."""
+
+    name: str
+    fn: Callable[..., Awaitable[Mapping[str, Any]] | Mapping[str, Any]]
+    actions: tuple[str, ...]
+    types: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Known targets of one kind (accounts, addresses). `canonical` brings values into one form."""
+
+    kind: str
+    lookup: Callable[..., Any]
+    source: str
+    canonical: Callable[[str], str] | None = None
+
+
+@dataclass
+class Tools:
+    """Registered tools by their exact name. Registering twice raises Conflict unless it is the same."""
+
+    _specs: dict[str, ToolSpec] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
+    registries: dict[str, Registry] = field(default_factory=dict)
+
+    def register(self, target: Any, **options: Any) -> ToolSpec:
+        """Register a function, a LangChain tool or {"url", "method"}; options as `plane.register_tool`.
+
+        Raises ConfigurationError on options that make no sense, Conflict on a name that is taken.
+        """
+        return self.add(make_spec(target, {**getattr(target, MARK, {}), **options}))
+
+    def add(self, spec: ToolSpec) -> ToolSpec:
+        known = self._specs.setdefault(spec.name, spec)
+        if known is not spec and known != spec:
+            raise errors.Conflict(f"tool {spec.name!r} is registered with other options", "choose another name")
+        twins = [name for name, other in self._specs.items() if other.shown == spec.shown and name != spec.name]
+        if twins:
+            del self._specs[spec.name]
+            raise errors.Conflict(f"{spec.name!r} and {twins[0]!r} look the same to a model", "rename one of them")
+        return known
+
+    def register_facts(
+        self, name: str, fn: Callable[..., Any], *, actions: Iterable[str], types: Mapping[str, str]
+    ) -> None:
+        """Facts looked up before each decision on one of `actions`; `types`: key to bool, long, string or set."""
+        _put(self.facts, name, Facts(name, fn, tuple(actions), dict(types)))
+
+    def register_registry(
+        self, kind: str, lookup: Callable[..., Any], *, source: str, canonical: Callable[[str], str] | None = None
+    ) -> None:
+        """Known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value."""
+        _put(self.registries, kind, Registry(kind, lookup, source, canonical))
+
+    def get(self, name: str) -> ToolSpec:
+        """The tool of an exact name. Raises NotFound."""
+        spec = self._specs.get(name)
+        if spec is None:
+            raise errors.NotFound(f"no tool {name!r} is registered", "register it with plane.register_tool")
+        return spec
+
+    def facts_of(self, name: str) -> list[Facts]:
+        return [facts for facts in self.facts.values() if name in facts.actions]
+
+    def actions(self) -> list[ActionSpec]:
+        """What policies may name: one action per tool."""
+        return [self._action(spec) for spec in self._specs.values()]
+
+    def _action(self, spec: ToolSpec) -> ActionSpec:
+        types = {key: kind for facts in self.facts_of(spec.name) for key, kind in facts.types.items()}
+        return ActionSpec(spec.name, spec.effect, spec.system, spec.scope, spec.arguments.schema, types)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+    def __iter__(self) -> Iterator[ToolSpec]:
+        return iter(list(self._specs.values()))
+
+
+def make_spec(target: Any, options: dict[str, Any]) -> ToolSpec:
+    """Build and check a tool. Raises ConfigurationError, and InputError on a name that is no tool name."""
+    given = dict(options)
+    name = check_tool(given.pop("name", None) or _name_of(target))
+    call, arguments, description = _kind(target, given)
+    given["timeout"] = _timeout(name, given.get("timeout"))
+    given["rate"] = _rate(given.get("rate"))
+    given["untrusted_output"] = _untrusted(given)
+    if given.get("effect", "write") not in ("read", "write"):
+        raise errors.ConfigurationError(f"effect of {name!r} is {given['effect']!r}", 'say "read" or "write"')
+    try:
+        return ToolSpec(name, target, description, call=call, arguments=arguments, **given)
+    except TypeError as exc:
+        raise errors.ConfigurationError(f"tool {name!r}: {exc}", "see plane.register_tool for its options") from exc
+
+
+def _kind(target: Any, options: dict[str, Any]) -> tuple[Call, Arguments, str]:
+    """How to run it, its arguments and its description, by what it is."""
+    schema, described = options.get("args_schema"), options.pop("description", None)
+    if isinstance(target, BaseTool):
+        return call_tool(target), from_schema(schema or target.args_schema or {}), described or target.description
+    if isinstance(target, Mapping):
+        call = call_http(str(target.get("url", "")), str(target.get("method", "POST")))
+        return call, from_schema(schema or {}), described or f"{target.get('method', 'POST')} {target.get('url')}"
+    if not callable(target):
+        raise errors.ConfigurationError(f"{target!r} is no tool", "give a function, a LangChain tool or {url, method}")
+    arguments = from_schema(schema) if schema is not None else from_function(target)
+    return call_function(target), arguments, described or (target.__doc__ or "").strip()
+
+
+def _name_of(target: Any) -> str:
+    return str(getattr(target, "name", None) or getattr(target, "__name__", ""))
+
+
+def _timeout(name: str, value: Any) -> float | None:
+    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+    if seconds is not None and (isinstance(seconds, bool) or not seconds > 0):
+        raise errors.ConfigurationError(f"timeout of {name!r} is {value!r}", "give seconds, more than 0")
+    return None if seconds is None else float(seconds)
+
+
+def _rate(value: Any) -> tuple[int, float] | None:
+    """`"10/s"`, `"100 per minute"`, calls per second as a number, or (calls, seconds)."""
+    if value is None:
+        return None
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    calls, seconds = (int(found[1]), _SECONDS[found[2][0]]) if found else (value, 1.0)
+    if isinstance(value, tuple) and len(value) == 2:
+        calls, seconds = value
+    if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1 or not seconds > 0:
+        raise errors.ConfigurationError(f"rate {value!r} is no rate", 'write "10/s", "100/min" or (calls, seconds)')
+    return calls, float(seconds)
+
+
+def _untrusted(options: Mapping[str, Any]) -> bool | tuple[str, ...]:
+    """Output of outside systems is untrusted unless the registration says otherwise."""
+    value = options.get("untrusted_output")
+    if value is None:
+        return bool(options.get("system")) and not options.get("registers")
+    return bool(value) if isinstance(value, (bool, int)) else tuple(value)
+
+
+def _put(known: dict[str, Any], name: str, value: Any) -> None:
+    if known.setdefault(name, value) != value:
+        raise errors.Conflict(f"{name!r} is registered with other content", "choose another name")
