@@ -114,7 +114,7 @@ def _name(raw: object, position: int) -> str:
 
 def _edition(source: str, document: Document, since: int, at: str, *, with_sentences: bool) -> Edition:
     content_hash = document.content_hash
-    blank = _blank(source, document, since, at)
+    blank = _blank(source, document, at)
     chunks = []
     for position, (start, end) in enumerate(split(document.text)):
         text = document.text[start:end]
@@ -124,7 +124,7 @@ def _edition(source: str, document: Document, since: int, at: str, *, with_sente
     return Edition(source, document.id, content_hash, since, None, tuple(chunks))
 
 
-def _blank(source: str, document: Document, since: int, at: str) -> Chunk:
+def _blank(source: str, document: Document, at: str) -> Chunk:
     """What all chunks of a version share."""
     return Chunk(
         id="",
@@ -134,7 +134,7 @@ def _blank(source: str, document: Document, since: int, at: str) -> Chunk:
         text="",
         span=(0, 0),
         labels=frozenset(document.labels),
-        version=document.version or str(since),
+        version=document.version or document.content_hash[:12],
         as_of=document.as_of or at,
         trust=document.trust,
         metadata=document.metadata,

@@ -89,7 +89,7 @@ async def reopen(db: Database, clock: HandClock, model: WordModel, tmp_path: Pat
     async def again() -> Context:
         for one in opened:
             await one.close()
-        opened.append(Context(db, Ledger(db, clock), clock, Settings(), tmp_path, embedder=model))
+        opened.append(Context(db, Ledger(db, clock), clock, Settings.load(), tmp_path, embedder=model))
         return opened[-1]
 
     yield again

@@ -202,7 +202,7 @@ async def test_ingest_and_query_at_once(context: Context) -> None:
 
 async def test_one_owner(context: Context, db: Database, clock: HandClock, tmp_path: Path) -> None:
     await context.ingest("rules", [limit(1)])
-    second = Context(db, Ledger(db, clock), clock, Settings(), tmp_path, embedder=WordModel())
+    second = Context(db, Ledger(db, clock), clock, Settings.load(), tmp_path, embedder=WordModel())
 
     with pytest.raises(errors.DatabaseLocked, match="owns the context store"):
         await second.query("limit")
@@ -233,8 +233,8 @@ async def test_a_lost_store_is_filled_again_by_the_next_ingest(context: Context,
 async def test_in_memory_contexts_do_not_meet(clock: HandClock) -> None:
     db = await Database.open(":memory:")
     other = await Database.open(":memory:")
-    one = Context(db, Ledger(db, clock), clock, Settings(), None, embedder=WordModel())
-    two = Context(other, Ledger(other, clock), clock, Settings(), None, embedder=WordModel())
+    one = Context(db, Ledger(db, clock), clock, Settings.load(), None, embedder=WordModel())
+    two = Context(other, Ledger(other, clock), clock, Settings.load(), None, embedder=WordModel())
     await one.ingest("rules", [limit(1)])
     await two.ingest("rules", [limit(2)])
 
