@@ -56,6 +56,7 @@ class Context:
         self._db, self._ledger, self._clock, self._settings, self._home = db, ledger, clock, settings, home
         self._embedder = embedder
         self._open: _Open | None = None
+        self._closed = False
         self._shelves: dict[str, Shelf] = {}
         self._opening = asyncio.Lock()
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -101,7 +102,7 @@ class Context:
         find = _moment(tenant, snapshot, as_of, case_id)
         question = _Question(text, k, Pass(asker, self.grants), Where(where), chunks)
         current, number = await self._db.read(find)
-        return await self._answer(tenant, number, question) if current and number else []
+        return await self._answer(tenant, current, number, question) if number else []
 
     async def snapshot_at(self, as_of: datetime | str, tenant: str = "default") -> int:
         """The number of the newest snapshot at a time of the plane's clock; 0 before the first."""
@@ -119,7 +120,8 @@ class Context:
     async def erase(self, source: str, ids: Iterable[str], tenant: str = "default") -> int:
         """Remove documents with all their versions, from every snapshot. Gives how many there were.
 
-        If it is interrupted, call it again: it also removes what is only half there.
+        If it is interrupted, call it again: it also removes what is only half there. Chroma's own log on disk keeps
+        the bytes until Chroma purges it.
         """
         wanted = _ids(source, ids)
         async with self._writer(tenant) as (shelf, before):
@@ -135,15 +137,17 @@ class Context:
         await asyncio.shield(asyncio.to_thread(self._close))
 
     def _close(self) -> None:
+        self._closed = True
         self._threads.shutdown(wait=True)
         opened, self._open = self._open, None
         if opened:
             opened.store.close()
             opened.embedder.close()
 
-    async def _answer(self, tenant: str, number: int, question: _Question) -> list[Fact]:
+    async def _answer(self, tenant: str, current: int, number: int, question: _Question) -> list[Fact]:
         opened, shelf = await self._shelf(tenant)
-        newest = await self._newest(shelf)
+        known = shelf.catalogue
+        newest = known if known and known.number >= current else await self._newest(shelf)
         try:
             return await self._run(lambda: _search(shelf, newest, number, question, opened.memory))
         except errors.StorageError:
@@ -198,6 +202,8 @@ class Context:
         return _Open(store, embedder, QueryMemory(embedder))
 
     async def _run(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise errors.StorageError("the context is closed", "open the plane again")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 

@@ -244,3 +244,32 @@ async def test_in_memory_contexts_do_not_meet(clock: HandClock) -> None:
     await two.close()
     await db.close()
     await other.close()
+
+
+async def test_a_closed_context_says_so(context: Context) -> None:
+    await context.ingest("rules", [limit(1)])
+    await context.close()
+    await context.close()
+
+    with pytest.raises(errors.StorageError, match="the context is closed"):
+        await texts(context)
+
+
+async def test_erased_text_is_not_in_the_store_after_a_crash_between_commit_and_removal(
+    context: Context, reopen: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await context.ingest("rules", [limit(1), limit(2, id="other")])
+
+    def killed(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("interlock.context.shelf.Shelf.erase", killed)
+        with pytest.raises(SystemExit):
+            await context.erase("rules", ["limit"])
+    assert await texts(context, snapshot=1) == ["The purchase limit is 2 euros."]
+
+    again = await reopen()
+
+    assert await texts(again) == ["The purchase limit is 2 euros."]
+    assert len(stored(again)) == 1
