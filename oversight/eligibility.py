@@ -1,0 +1,108 @@
+"""Who may answer an item: checked when it is claimed, when it is decided, and again when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from interlock import errors
+from interlock.clock import parse
+from interlock.oversight.actions import Request
+from interlock.oversight.actors import Actors, Person
+from interlock.oversight.items import Item
+from interlock.oversight.policy import OPERATOR, Policies
+
+__all__ = ["Eligibility", "expired", "separated"]
+
+
+def separated(*groups: str | Iterable[str] | None) -> list[str]:
+    """The persons among requester, preparers, owner and earlier approvers: they may not approve."""
+    ids: set[str] = set()
+    for group in groups:
+        ids.update([group] if isinstance(group, str) else group or ())
+    return sorted(one for one in ids if one.startswith("person:"))
+
+
+class Eligibility:
+    """The rules of answering. `owner_of` gives the owner of a workflow, a role or a person."""
+
+    def __init__(self, policies: Policies, actors: Actors, owner_of: Callable[[str], str]) -> None:
+        self._policies = policies
+        self._actors = actors
+        self._owner_of = owner_of
+
+    def person(self, by: str) -> Person:
+        """The registered person of an id. Raises NotAuthorized for everyone else: agents never decide."""
+        try:
+            return self._actors.person(by)
+        except errors.NotFound as exc:
+            raise errors.NotAuthorized(f"{by} may not decide", "name a registered person, as person:ana") from exc
+
+    def check(self, item: Item, person: Person, request: Request | None) -> None:
+        """Raises NotAuthorized when this person may not answer this item."""
+        allowed = {"approval": self._approves, "task": self._performs, "exception": self._resolves}
+        refusal = allowed[item.kind](item, person, request)
+        if refusal:
+            raise errors.NotAuthorized(f"{person.id} may not decide {item.id}: {refusal}", _hint(item))
+
+    def _approves(self, item: Item, person: Person, request: Request | None) -> str:
+        barred = separated(item.requester, item.excluded)
+        if person.id in barred:
+            return "requester, preparers, owner and earlier approvers are kept apart"
+        if request is None or not item.authority:
+            return "the item does not say which authority it asks"
+        if item.authority not in person.all_roles:
+            return f"the authority {item.authority!r} is missing"
+        if not self._policies.who(request, item.authority, [person], barred):
+            return "the policies do not permit it, by limit or by rule"
+        return ""
+
+    def _performs(self, item: Item, person: Person, request: Request | None) -> str:
+        if person.id in {item.assignee, self._deputy(item.assignee)} or _named(item, person):
+            return ""
+        return "the task is somebody else's"
+
+    def _deputy(self, assignee: str | None) -> str | None:
+        actor = self._actors.get(assignee) if assignee and assignee in self._actors else None
+        return actor.deputy if isinstance(actor, Person) else None
+
+    def _resolves(self, item: Item, person: Person, request: Request | None) -> str:
+        if item.eligible:
+            return "" if _named(item, person) else "the item asks others"
+        owner = self._owner_of(item.workflow)
+        if OPERATOR in person.all_roles or (owner and owner in {person.id, person.name, *person.all_roles}):
+            return ""
+        return f"exceptions are answered by the role {OPERATOR!r} or the workflow's owner"
+
+    def concerns(self, item: Item, role: str) -> bool:
+        """Whether somebody in this role could answer the item."""
+        holders = {person.id for person in self._actors.people() if role in person.all_roles}
+        resolvers = (
+            {OPERATOR, self._owner_of(item.workflow)} if item.kind == "exception" and not item.eligible else set()
+        )
+        named = {f"role:{role}", *holders}.intersection([*item.eligible, item.assignee])
+        return bool(named) or role == item.authority or role in resolvers
+
+    def still(self, item: Item, request: Request, others: Iterable[str]) -> bool:
+        """Whether the approval of a decided item would still be given for this request."""
+        if item.decided_by is None or item.decided_by not in self._actors:
+            return False
+        apart = separated(item.requester, item.excluded, others)
+        person = self._actors.person(item.decided_by)
+        return bool(self._policies.who(request, item.authority, [person], apart))
+
+
+def _named(item: Item, person: Person) -> bool:
+    names = {person.id, *(f"role:{role}" for role in person.all_roles)}
+    return bool(names.intersection(item.eligible))
+
+
+def _hint(item: Item) -> str:
+    if item.eligible:
+        return f"ask {', '.join(item.eligible[:5])}"
+    return "see `interlock policy explain` for who may"
+
+
+def expired(item: Item, now: datetime) -> bool:
+    """Whether the deadline of an approval has passed. Tasks and exceptions are only late."""
+    return item.kind == "approval" and item.due is not None and now >= parse(item.due)

@@ -1,0 +1,304 @@
+"""The one inbox: approvals, tasks and exceptions, and the only way in which they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jsonschema_rs
+
+from interlock import errors
+from interlock.clock import Clock, iso
+from interlock.observability.ledger import Ledger
+from interlock.oversight import inbox_rows as rows
+from interlock.oversight.actions import Request
+from interlock.oversight.actors import Actors, Person
+from interlock.oversight.eligibility import Eligibility, expired, separated
+from interlock.oversight.items import Decision, Item, Kind, Page
+from interlock.oversight.policy import Policies
+from interlock.storage.claim import Apply
+from interlock.storage.database import Database, Reader, Transaction
+
+__all__ = ["Decision", "Granted", "Inbox", "Item", "Page", "separated"]
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The approvals that count for one call: how many by authority, and their items (to be used with it)."""
+
+    approvals: dict[str, int]
+    items: list[Item]
+
+
+class Inbox:
+    """Questions to people. The engine sets `wake`, the gateway `digest_of` and `request_of`, the plane `owner_of`.
+
+    `digest_of(item, args)` and `request_of(item, args)` give digest and request of an edited action; they raise
+    InputError on arguments that do not fit.
+    """
+
+    def __init__(
+        self, db: Database, ledger: Ledger, policies: Policies, actors: Actors, clock: Clock, tenant: str = "default"
+    ) -> None:
+        self._db = db
+        self._ledger = ledger
+        self._policies = policies
+        self._clock = clock
+        self._tenant = tenant
+        self._eligibility = Eligibility(policies, actors, lambda workflow: self.owner_of(workflow))
+        self.wake: Callable[[str, str], None] = _nobody
+        self.owner_of: Callable[[str], str] = _no_owner
+        self.digest_of: Callable[[Item, Mapping[str, Any]], str] | None = None
+        self.request_of: Callable[[Item, Mapping[str, Any]], Request | None] | None = None
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    async def list(
+        self,
+        kind: Kind | None = None,
+        status: str | None = "open",
+        role: str | None = None,
+        case_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        *,
+        tenant: str | None = None,
+    ) -> Page:
+        """Items in the order in which they were opened. `role` keeps those that this role may answer.
+
+        Raises InputError on a cursor or limit that is none.
+        """
+        wanted = rows.Filter(tenant or self._tenant, kind, status, case_id, rows.position(cursor))
+        if limit < 1:
+            raise errors.InputError(f"limit is {limit}", "give at least 1")
+        found = await self._db.read(lambda tx: rows.take(self._for_role(rows.scan(tx, wanted), role), limit + 1))
+        more = len(found) > limit
+        return Page(found[:limit], str(found[limit - 1].seq) if more else None)
+
+    async def get(self, item_id: str, *, tenant: str | None = None) -> Item:
+        """One item. Raises NotFound."""
+        return await self._db.read(lambda tx: rows.load(tx, tenant or self._tenant, item_id))
+
+    async def of_effect(self, effect_key: str, *, tenant: str | None = None) -> list[Item]:
+        """The questions asked for one call, oldest first."""
+        return await self._db.read(lambda tx: rows.of_effect(tx, tenant or self._tenant, effect_key))
+
+    def _for_role(self, items: Iterator[Item], role: str | None) -> Iterator[Item]:
+        return items if role is None else (item for item in items if self._eligibility.concerns(item, role))
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    def opening(self, item: Item) -> Apply:
+        """What inserts an item, once, and tells the ledger: for `claim.later` or a commit of its own."""
+        opened = replace(item, opened_at=item.opened_at or iso(self._clock.now()))
+        event = self._event("inbox.opened", opened, "", opened.opened_at, f"opened:{item.id}", **_opened(opened))
+
+        def apply(tx: Transaction) -> None:
+            if rows.insert(tx, opened):
+                tx.append(event)
+
+        return apply
+
+    # --- answering -------------------------------------------------------------------------------------------------
+
+    async def claim(self, item_id: str, *, by: str, tenant: str | None = None) -> Item:
+        """Take an open item, so that others see it and work time counts. Raises NotAuthorized, Conflict, AlreadyDecided."""
+        item = await self.get(item_id, tenant=tenant)
+        await self._permitted(item, by, item.request)
+        at = iso(self._clock.now())
+        event = self._event("inbox.claimed", item, by, at, f"claimed:{item.id}:{by}")
+
+        def apply(tx: Transaction) -> Item:
+            if rows.claim(tx, item, by, at):
+                tx.append(event)
+            return rows.load(tx, item.tenant, item.id)
+
+        return await self._db.commit(apply)
+
+    async def decide(
+        self,
+        item_id: str,
+        decision: Decision,
+        *,
+        by: str,
+        comment: str = "",
+        digest: str | None = None,
+        tenant: str | None = None,
+    ) -> Item:
+        """Answer an approval or an exception. The same answer of the same person again returns the first one.
+
+        Give `digest` to be sure that it is the action you saw. Raises NotAuthorized, AlreadyDecided, Expired,
+        Conflict (another digest), InputError (a task, or an edit that does not fit), NotFound.
+        """
+        item = await self.get(item_id, tenant=tenant)
+        if item.kind == "task":
+            raise errors.InputError(f"{item.id} is a task", "complete it with its output")
+        if digest is not None and digest != item.digest:
+            raise errors.Conflict(f"{item.id} asks for another action than was shown", "read the item again")
+        if (first := rows.answered(item, decision, by)) is not None:
+            return first
+        request = self._asked(item, decision)
+        await self._permitted(item, by, request)
+        if expired(item, self._clock.now()):
+            raise errors.Expired(f"{item.id} was due {item.due}", "ask again, or let it be escalated")
+        return await self._settle(item, self._bound(item, decision), by, comment, "inbox.decided", request)
+
+    async def complete(
+        self, item_id: str, output: Any, *, by: str, comment: str = "", tenant: str | None = None
+    ) -> Item:
+        """Hand in the output of a task. Raises NotAuthorized, AlreadyDecided, Conflict, InputError, NotFound."""
+        item = await self.get(item_id, tenant=tenant)
+        if item.kind != "task":
+            raise errors.InputError(f"{item.id} is no task", "decide it")
+        decision = Decision("complete", value=output)
+        if (first := rows.answered(item, decision, by)) is not None:
+            return first
+        await self._permitted(item, by, None)
+        _fits(item, output)
+        return await self._settle(item, decision, by, comment, "inbox.completed", None)
+
+    async def expire(self, item_id: str, *, tenant: str | None = None) -> Item:
+        """Close an open approval whose deadline has passed; any other item is returned as it is."""
+        item = await self.get(item_id, tenant=tenant)
+        now = self._clock.now()
+        if not item.open or not expired(item, now):
+            return item
+        event = self._event("inbox.expired", item, "", iso(now), f"expired:{item.id}")
+
+        def apply(tx: Transaction) -> Item:
+            if rows.expire(tx, item, iso(now)):
+                tx.append(event)
+            return rows.load(tx, item.tenant, item.id)
+
+        return self._woken(await self._db.commit(apply))
+
+    def _asked(self, item: Item, decision: Decision) -> Request | None:
+        """The request that a decision is about: that of the edited action after an edit."""
+        if decision.kind != "edit" or item.request is None:
+            return item.request
+        if self.request_of is not None:
+            return self.request_of(item, decision.args or {})
+        context = {**item.request.context, "args": decision.args}
+        return replace(item.request, context=self._policies.complete_context(item.request.action, context))
+
+    def _bound(self, item: Item, decision: Decision) -> Decision:
+        """The decision with the digest of what it decides."""
+        if decision.kind != "edit":
+            return replace(decision, digest=item.digest)
+        if self.digest_of is None or item.kind != "approval":
+            raise errors.InputError(f"{item.id} cannot be edited", "approve, reject or respond")
+        return replace(decision, digest=self.digest_of(item, decision.args or {}))
+
+    async def _permitted(self, item: Item, by: str, request: Request | None) -> Person:
+        """The person, if they may answer. A refusal is recorded before it is raised."""
+        try:
+            person = self._eligibility.person(by)
+            self._eligibility.check(item, person, request)
+        except errors.NotAuthorized as exc:
+            data = {"what": f"inbox item {item.id}", "why": exc.message}
+            denied = self._ledger.event("access.denied", tenant=item.tenant, case_id=item.case_id, actor=by, data=data)
+            await self._ledger.record(denied)
+            raise
+        return person
+
+    async def _settle(
+        self, item: Item, decision: Decision, by: str, comment: str, event_type: str, request: Request | None
+    ) -> Item:
+        """One commit: the answer, the case back in the queue, the ledger. Then the engine is woken."""
+        at = iso(self._clock.now())
+        status = "completed" if event_type == "inbox.completed" else "decided"
+        answer = rows.Answer(decision, by, at, comment or decision.why, self._policies.version, status)
+
+        def apply(tx: Transaction) -> Item:
+            settled, first = rows.settle(tx, item, answer)
+            if first:
+                data = _decided(settled, request) if status == "decided" else _completed(settled)
+                tx.append(self._event(event_type, settled, by, at, f"{status}:{item.id}", **data))
+            return settled
+
+        return self._woken(await self._db.commit(apply))
+
+    def _woken(self, item: Item) -> Item:
+        self.wake(item.tenant, item.case_id)
+        return item
+
+    # --- using -----------------------------------------------------------------------------------------------------
+
+    async def granted(
+        self, request: Request, *, case_id: str, effect_key: str, digest: str, tenant: str | None = None
+    ) -> Granted:
+        """The approvals that are valid now for this call: unused, of this digest, each by another person.
+
+        Each is asked of the policies again with the request as it is now.
+        """
+        where = (tenant or self._tenant, case_id, effect_key, digest)
+        found = await self._db.read(lambda tx: rows.approvals(tx, *where))
+        counted: list[Item] = []
+        for item in found:
+            others = [str(other.decided_by) for other in counted]
+            if item.decided_by not in others and self._eligibility.still(item, request, others):
+                counted.append(item)
+        names = [item.authority for item in counted]
+        return Granted({name: names.count(name) for name in dict.fromkeys(names)}, counted)
+
+    def use(self, tx: Transaction, items: list[Item], at: str) -> None:
+        """Mark approvals as used, in the commit of the intent. Raises Denied when one was used already."""
+        for item in items:
+            if not rows.use(tx, item, at):
+                raise errors.Denied(f"the approval {item.id} was used already", "an approval serves one call")
+
+    def items_of(self, reader: Reader, tenant: str, effect_key: str) -> list[Item]:
+        """`of_effect` inside a transaction."""
+        return rows.of_effect(reader, tenant, effect_key)
+
+    def _event(self, type_: str, item: Item, by: str, at: str, identity: str, **data: Any) -> Any:
+        content = {"item": item.id, **data}
+        where = {"tenant": item.tenant, "case_id": item.case_id}
+        return self._ledger.event(type_, **where, actor=by, data=content, identity=identity, at=at)
+
+
+def _opened(item: Item) -> dict[str, Any]:
+    return {
+        "kind": item.kind, "task": item.task, "authority": item.authority, "need": dict(item.need), "due": item.due,
+        "tool": item.action.get("tool"), "digest": item.digest, "money": item.money,
+    }  # fmt: skip
+
+
+def _decided(item: Item, request: Request | None) -> dict[str, Any]:
+    decision = item.decision
+    assert decision is not None, "a settled item has its decision"
+    return {
+        "kind": item.kind, "task": item.task, "decision": decision.kind, "digest": decision.digest,
+        "money": _money(item, request), "comment": item.comment, "opened_at": item.opened_at,
+        "claimed_at": item.claimed_at, "policy_version": item.policy_version, "evidence_hash": item.evidence_hash,
+    }  # fmt: skip
+
+
+def _completed(item: Item) -> dict[str, Any]:
+    return {"task": item.task, "opened_at": item.opened_at, "claimed_at": item.claimed_at}
+
+
+def _money(item: Item, request: Request | None) -> Any:
+    """What was decided on: after an edit the money of the edited action."""
+    if item.decision is None or item.decision.kind != "edit" or request is None or not request.context.get("currency"):
+        return item.money
+    return {"amount": request.context["amount"], "currency": request.context["currency"]}
+
+
+def _fits(item: Item, output: Any) -> None:
+    if item.output_schema is None:
+        return
+    try:
+        jsonschema_rs.validator_for(dict(item.output_schema)).validate(output)
+    except jsonschema_rs.ValidationError as exc:
+        where = "/".join(str(part) for part in exc.instance_path) or "the output"
+        raise errors.InputError(f"{where}: {exc.message}", "hand in what the task's output schema asks for") from exc
+
+
+def _nobody(tenant: str, case_id: str) -> None:
+    """Nobody is woken before the engine is there."""
+
+
+def _no_owner(workflow: str) -> str:
+    return ""

@@ -1,0 +1,187 @@
+"""What waits for people: inbox items, the decisions on them, and how both lie in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import orjson
+
+from interlock import errors
+from interlock.ids import Reason, canonical, digest
+from interlock.oversight.actions import Request
+from interlock.storage.database import Row
+
+__all__ = ["COLUMNS", "Decision", "Item", "Kind", "Page", "from_row", "to_row"]
+
+Kind = Literal["approval", "task", "exception"]
+Answer = Literal["approve", "edit", "reject", "respond", "complete"]
+
+_JSON = ("action", "need", "eligible", "reasons", "evidence", "output_schema", "decision")
+# Kept inside the action, and apart in `Item`: what only the plane reads.
+_INNER = ("request", "excluded", "gate")
+COLUMNS = (
+    "tenant", "id", "kind", "case_id", "workflow", "task", "checkpoint_ns", "effect_key", "action", "digest",
+    "requester", "authority", "need", "eligible", "reasons", "evidence", "evidence_hash", "output_schema", "assignee",
+    "stage", "due", "status", "claimed_by", "claimed_at", "decision", "decided_by", "decided_at", "comment",
+    "policy_version", "opened_at", "used_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A person's answer. `args` are the edited arguments, `value` the response or a task's output.
+
+    `digest` is that of the action that was decided: the edited one after an edit.
+    """
+
+    kind: Answer
+    why: str = ""
+    args: Mapping[str, Any] | None = None
+    value: Any = None
+    digest: str = ""
+
+    @classmethod
+    def approve(cls) -> Decision:
+        return cls("approve")
+
+    @classmethod
+    def reject(cls, why: str) -> Decision:
+        """A no, which is final. Raises InputError without a reason."""
+        if not isinstance(why, str) or not why.strip():
+            raise errors.InputError("a rejection needs a reason", 'write Decision.reject("why")')
+        return cls("reject", why=why)
+
+    @classmethod
+    def edit(cls, args: Mapping[str, Any]) -> Decision:
+        """Other arguments: a new action, which is checked again. Raises InputError when they are no mapping."""
+        if not isinstance(args, Mapping):
+            raise errors.InputError(f"{args!r} are no arguments", "write Decision.edit({...}) with all arguments")
+        return cls("edit", args=dict(args))
+
+    @classmethod
+    def respond(cls, value: Any) -> Decision:
+        """An answer instead of the action: text, or what happened, or a task's output."""
+        return cls("respond", value=value)
+
+    def same(self, other: Decision) -> bool:
+        """Whether both say the same, so that a repeated answer is no second one."""
+        said = [canonical([d.kind, d.why, d.args, d.value]) for d in (self, other)]
+        return said[0] == said[1]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "why": self.why, "args": self.args, "value": self.value, "digest": self.digest}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question to people. Times are text (`clock.iso`); `need` maps authorities to counts.
+
+    `action` has tool, args, money {amount, currency} or None, and digest. `authority` is whose approval this item
+    asks for, `request` what the policies were asked, `excluded` who may not decide. An item with `gate` is a step
+    of the flow. `eligible` holds person ids or `role:<role>`.
+    """
+
+    id: str
+    tenant: str
+    kind: Kind
+    case_id: str
+    workflow: str = ""
+    task: str = ""
+    checkpoint_ns: str = ""
+    effect_key: str = ""
+    action: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    requester: str = ""
+    authority: str = ""
+    need: Mapping[str, int] = field(default_factory=dict)
+    eligible: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    evidence: Any = None
+    evidence_hash: str = ""
+    output_schema: Mapping[str, Any] | None = None
+    assignee: str | None = None
+    stage: int = 0
+    due: str | None = None
+    status: str = "open"
+    claimed_by: str | None = None
+    claimed_at: str | None = None
+    decision: Decision | None = None
+    decided_by: str | None = None
+    decided_at: str | None = None
+    comment: str = ""
+    policy_version: str = ""
+    opened_at: str = ""
+    used_at: str | None = None
+    request: Request | None = field(default=None, repr=False)
+    excluded: list[str] = field(default_factory=list, repr=False)
+    gate: bool = False
+    seq: int = 0
+
+    @property
+    def open(self) -> bool:
+        return self.status == "open"
+
+    @property
+    def money(self) -> Any:
+        """`{amount, currency}` of the action, or None."""
+        return self.action.get("money")
+
+    @property
+    def decided_digest(self) -> str:
+        """The digest of what was decided: after an edit another one than what was asked."""
+        return self.decision.digest if self.decision and self.decision.digest else self.digest
+
+    def as_json(self) -> dict[str, Any]:
+        """What people and interfaces are shown: everything but the plane's own part."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_INNER, "seq")}
+        shown["decision"] = self.decision.as_json() if self.decision else None
+        shown["reasons"] = [list(reason) for reason in self.reasons]
+        return shown
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some items, and the cursor of the next page: None at the end."""
+
+    items: list[Item]
+    cursor: str | None
+
+
+def to_row(item: Item) -> tuple[Any, ...]:
+    """The values of `COLUMNS` for an item."""
+    whole = replace(item, evidence_hash=item.evidence_hash or digest(item.evidence))
+    return tuple(_stored(name, getattr(whole, name), whole) for name in COLUMNS)
+
+
+def _stored(name: str, value: Any, item: Item) -> Any:
+    if name == "action":
+        inner = {"request": _request_json(item.request), "excluded": item.excluded, "gate": item.gate}
+        return canonical({**item.action, **inner})
+    if name == "decision":
+        return canonical(value.as_json()) if value else None
+    return canonical(value) if name in _JSON else value
+
+
+def from_row(row: Row) -> Item:
+    """The item of a row of `inbox`."""
+    values = {name: row[name] for name in COLUMNS}
+    for name in _JSON:
+        values[name] = orjson.loads(values[name]) if values[name] is not None else None
+    action = values["action"] or {}
+    inner = {name: action.pop(name) for name in _INNER if name in action}
+    values["reasons"] = [Reason(*reason) for reason in values["reasons"] or ()]
+    values["decision"] = Decision(**values["decision"]) if values["decision"] else None
+    inner["request"] = _request(inner.get("request"))
+    return Item(**{**values, **inner, "action": action, "seq": row["seq"]})
+
+
+def _request_json(request: Request | None) -> dict[str, Any] | None:
+    if request is None:
+        return None
+    return {**{f.name: getattr(request, f.name) for f in fields(request)}, "roles": sorted(request.roles)}
+
+
+def _request(data: Any) -> Request | None:
+    return Request(**{**data, "roles": frozenset(data["roles"])}) if data else None
