@@ -1,0 +1,182 @@
+"""One tool call on its way through the gateway, and the checks that need nothing but the registrations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from interlock import errors
+from interlock.ids import Reason, digest, effect_key
+from interlock.money import Money
+from interlock.oversight.actors import Actor, Actors
+from interlock.oversight.inbox import Item
+from interlock.oversight.policy import Request
+from interlock.storage.database import Row
+from interlock.tools.arguments import Values, finite
+from interlock.tools.contract import ToolSpec
+from interlock.tools.registry import Tools
+from interlock.tools.site import CallSite
+
+__all__ = ["Attempt", "Refused", "admit", "rewrite"]
+
+
+class Refused(Exception):
+    """The gateway says no; it becomes a denied result."""
+
+    def __init__(self, *reasons: Reason) -> None:
+        super().__init__("; ".join(reason.text for reason in reasons))
+        self.reasons = list(reasons)
+
+
+@dataclass
+class Attempt:
+    """What is known of a call so far; each step of the gateway fills in its part."""
+
+    name: str
+    raw: Any
+    site: CallSite
+    key: str | None
+    approval: str | None
+    effect_key: str
+    spec: ToolSpec = field(init=False)
+    actor: Actor = field(init=False)
+    args: dict[str, Any] = field(init=False)
+    values: Values = field(init=False)
+    digest: str = ""
+    money: Money | None = None
+    resource: str | None = None
+    business_key: str | None = None
+    idempotent: bool = False
+    row: Row | None = None
+    items: list[Item] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, set[str]] = field(default_factory=dict)
+    counterparty: str = ""
+    approvals: dict[str, int] = field(default_factory=dict)
+    used: list[Item] = field(default_factory=list)
+    request: Request | None = None
+    version: str = ""
+    reasons: list[Reason] = field(default_factory=list)
+    token: int | None = None
+    number: int = 1
+
+    @property
+    def outside_key(self) -> str:
+        """What the outside system receives to recognise a repetition."""
+        return self.business_key or self.effect_key
+
+    @property
+    def amount(self) -> dict[str, Any] | None:
+        return {"amount": self.money.amount, "currency": self.money.currency} if self.money else None
+
+
+def new(
+    name: Any, raw: Any, site: CallSite, key: str | None, approval: str | None, slot: int | str
+) -> Attempt:
+    """An attempt with its effect key; nothing of it is checked yet."""
+    named = name if isinstance(name, str) else repr(name)
+    return Attempt(named[:200], raw, site, key, approval, effect_key(site.case_id, site.ns, named[:200], slot))
+
+
+def admit(attempt: Attempt, tools: Tools, actors: Actors) -> None:
+    """Tool, actor, task's tools, scope, arguments, money, digest: in this order. Raises Refused."""
+    if attempt.name not in tools:
+        raise _refused("tool", f"no tool {attempt.name!r} is registered")
+    attempt.spec = tools.get(attempt.name)
+    if attempt.site.actor not in actors:
+        raise _refused("actor", f"no actor {attempt.site.actor!r} is registered")
+    attempt.actor = actors.get(attempt.site.actor)
+    _check_scope(attempt)
+    rewrite(attempt, attempt.raw)
+
+
+def rewrite(attempt: Attempt, raw: Any) -> None:
+    """Give the attempt these arguments, checked, with everything that follows from them. Raises Refused."""
+    spec = attempt.spec
+    if not finite(raw):
+        raise _refused("money" if spec.money is not None else "schema", "NaN and infinity are no arguments")
+    _check_plain_money(spec, raw)
+    try:
+        attempt.args, attempt.values = spec.arguments.check(raw)
+    except errors.InputError as exc:
+        raise _refused("schema", f"{spec.name}: {exc.message}") from None
+    site = attempt.site
+    attempt.digest = digest([spec.name, attempt.args, site.actor, site.tenant, site.case_id, site.task])
+    attempt.money = _money(spec, attempt.values)
+    attempt.resource = _text("resource", spec.resource, attempt.values)
+    attempt.idempotent, attempt.business_key = _idempotent(spec, attempt.values)
+
+
+def _check_scope(attempt: Attempt) -> None:
+    spec, site = attempt.spec, attempt.site
+    if site.allowed is not None and spec.name not in site.allowed:
+        raise _refused("scope", f"{spec.name} is not among the tools of task {site.task!r}")
+    if spec.scope and spec.scope not in attempt.actor.scopes:
+        raise _refused("scope", f"{site.actor} lacks the scope {spec.scope!r}")
+
+
+def _check_plain_money(spec: ToolSpec, raw: Any) -> None:
+    """A money field by name: no bool, no float, whatever the schema would let through."""
+    value = raw.get(spec.money) if isinstance(spec.money, str) and isinstance(raw, Mapping) else None
+    if isinstance(value, (bool, float)):
+        raise _refused("money", f"{spec.money} is {value!r}, which is no exact amount")
+
+
+def _money(spec: ToolSpec, values: Values) -> Money | None:
+    try:
+        found = _by_name(spec.money, values) if isinstance(spec.money, str) else spec.money and spec.money(values)
+    except Exception as exc:
+        raise _refused("money", f"{spec.name}: {_said(exc)}") from None
+    if found is not None and not isinstance(found, Money):
+        raise _refused("money", f"{spec.name}: money= gave {type(found).__name__}, not Money")
+    return found
+
+
+def _by_name(name: str, values: Values) -> Money | None:
+    """A field that holds Money, {"amount", "currency"}, or an amount beside a `currency` argument.
+
+    An integer counts minor units; text and Decimal count major ones.
+    """
+    value, currency = values.get(name), values.get("currency")
+    if value is None or isinstance(value, Money):
+        return value
+    if isinstance(value, Mapping):
+        value, currency = value.get("amount"), value.get("currency")
+    if isinstance(value, int) and isinstance(currency, str):
+        return Money(value, currency)
+    if isinstance(value, (str, Decimal)) and isinstance(currency, str):
+        return Money.of(value, currency)
+    raise errors.InputError(f"{name} is no amount with a currency", "give an integer and a currency, or use a callable")
+
+
+def _idempotent(spec: ToolSpec, values: Values) -> tuple[bool, str | None]:
+    """Whether the outside system recognises a repetition, and the business key by which it does."""
+    if isinstance(spec.idempotent, bool):
+        return spec.idempotent, None
+    if callable(spec.idempotent):
+        answer = _derived("idempotent", spec.idempotent, values)
+        return bool(answer), answer if isinstance(answer, str) else None
+    key = _text("idempotent", spec.idempotent, values)
+    return key is not None, key
+
+
+def _text(option: str, source: Any, values: Values) -> str | None:
+    value = values.get(source) if isinstance(source, str) else _derived(option, source, values) if source else None
+    return None if value is None else str(value)
+
+
+def _derived(option: str, source: Any, values: Values) -> Any:
+    try:
+        return source(values)
+    except Exception as exc:
+        raise _refused("schema", f"{option}= does not take these arguments: {_said(exc)}") from None
+
+
+def _said(exc: Exception) -> str:
+    return exc.message if isinstance(exc, errors.InterlockError) else f"{type(exc).__name__}: {exc}"
+
+
+def _refused(check: str, text: str) -> Refused:
+    return Refused(Reason(f"gateway.{check}", text))

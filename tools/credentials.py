@@ -1,0 +1,96 @@
+"""Credentials of outside systems. Only the gateway holds them; they are cut out of everything that is written down.
+
+`INTERLOCK_CREDENTIAL_<SYSTEM>` in the environment wins over a YAML file (`system: secret`) of mode 0600.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from interlock import errors
+
+__all__ = ["HIDDEN", "Credential", "Credentials"]
+
+HIDDEN = "[credential]"
+_PREFIX = "INTERLOCK_CREDENTIAL_"
+_SHORTEST = 4
+
+
+class Credential(str):
+    """A secret. It is a string for the tool that sends it; its repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
+class Credentials:
+    """Raises ConfigurationError when the file is readable by others, or is no mapping of names to strings."""
+
+    def __init__(self, file: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._file = _read(file) if file is not None else {}
+        self._forms: dict[str, tuple[str, ...]] = {}
+
+    def of(self, system: str) -> Credential | None:
+        """The credential of a system, or None when there is none."""
+        secret = self._environ.get(_PREFIX + re.sub(r"[^A-Z0-9]", "_", system.upper())) or self._file.get(system)
+        return Credential(secret) if secret else None
+
+    def redact(self, value: Any) -> Any:
+        """The same JSON-like value with every known secret replaced, in keys as well."""
+        forms = self._known()
+        return _without(value, forms) if forms else value
+
+    def _known(self) -> list[str]:
+        named = [value for name, value in self._environ.items() if name.startswith(_PREFIX)]
+        secrets = {secret for secret in [*named, *self._file.values()] if len(secret) >= _SHORTEST}
+        forms = [form for secret in secrets for form in self._forms.setdefault(secret, _spellings(secret))]
+        return sorted(forms, key=len, reverse=True)
+
+    def __repr__(self) -> str:
+        return f"Credentials({len(self._known())} known)"
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """How a secret may appear in addresses, headers and messages."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    return tuple(dict.fromkeys([secret, quote(secret), quote(secret, safe=""), encoded, encoded.rstrip("=")]))
+
+
+def _without(value: Any, forms: list[str]) -> Any:
+    if isinstance(value, str):
+        for form in forms:
+            value = value.replace(form, HIDDEN)
+        return value
+    if isinstance(value, Mapping):
+        return {_without(key, forms): _without(item, forms) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without(item, forms) for item in value]
+    return value
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            if os.name == "posix" and mode & 0o077:
+                raise errors.ConfigurationError(f"{file} can be read by others (mode {mode:o})", f"chmod 600 {file}")
+            content = yaml.safe_load(stream) or {}
+    except OSError as exc:
+        raise errors.ConfigurationError(f"{file} cannot be read: {exc.strerror}", "give a readable file") from exc
+    except (yaml.YAMLError, UnicodeDecodeError):  # their messages would quote the file
+        raise errors.ConfigurationError(f"{file} is no YAML", "write lines of `system: secret`") from None
+    if not isinstance(content, dict) or not all(isinstance(v, str) for pair in content.items() for v in pair):
+        raise errors.ConfigurationError(f"{file} is no mapping of systems to secrets", "write `system: secret`")
+    return content
