@@ -1,0 +1,220 @@
+"""The rows of `cases`: one place for every change of a case's status, and what callers see of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from interlock import errors
+from interlock.storage.database import Reader, Row
+from interlock.storage.transaction import Transaction
+
+__all__ = ["ENDED", "SETTLED", "Case", "NewCase", "Waiting"]
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+SETTLED = ENDED | {"waiting"}
+
+_INSERT = (
+    "INSERT INTO cases (tenant, case_id, seq, workflow, version, graph_digest, key, input_digest, input, parent_id,"
+    " requester, trusted, status, paused, priority, sequence, epoch, assign, snapshot, autonomy, started_at, updated_at,"
+    " due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+)
+_WAITING_ITEMS = (
+    "SELECT id, kind, case_id, task, action, authority, opened_at FROM inbox"
+    " WHERE tenant = ? AND case_id = ? AND status IN ('open', 'claimed') ORDER BY seq"
+)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a case waits for: one open inbox item, or (`item` None) a missing workflow, version or tool."""
+
+    kind: str
+    item: str | None
+    action: str
+    authority: str
+    since: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case as callers see it. `values` is the output so far; `error` is {code, message} of a failed one."""
+
+    id: str
+    tenant: str
+    workflow: str
+    version: str
+    key: str | None
+    status: str
+    requester: str
+    input: Any
+    values: Any
+    error: dict[str, Any] | None
+    started_at: str
+    ended_at: str | None
+    due: str | None
+    parent: str | None = None
+    waiting_for: list[Waiting] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class NewCase:
+    """What `insert` needs; `input` is JSON, times are text from `clock.iso`."""
+
+    tenant: str
+    case_id: str
+    workflow: str
+    version: str
+    graph_digest: str
+    key: str | None
+    input_digest: str
+    input: Any
+    requester: str
+    trusted: bool
+    at: str
+    parent_id: str | None = None
+    priority: int = 0
+    sequence: str | None = None
+    assign: Mapping[str, str] = field(default_factory=dict)
+    snapshot: int = 0
+    autonomy: str = "autonomous"
+    due: str | None = None
+
+
+def known(tx: Reader, tenant: str, workflow: str, key: str) -> Row | None:
+    """The case that has a business key, or None."""
+    return tx.row("SELECT * FROM cases WHERE tenant = ? AND workflow = ? AND key = ?", (tenant, workflow, key))
+
+
+def insert(tx: Transaction, new: NewCase, seq: int) -> None:
+    """Write a new case, queued; `seq` is the ledger's number of its case.started."""
+    tx.execute(
+        _INSERT,
+        (
+            new.tenant, new.case_id, seq, new.workflow, new.version, new.graph_digest, new.key, new.input_digest,
+            orjson.dumps(new.input), new.parent_id, new.requester, int(new.trusted), new.priority, new.sequence,
+            orjson.dumps(dict(new.assign)), new.snapshot, new.autonomy, new.at, new.at, new.due,
+        ),
+    )  # fmt: skip
+
+
+def same_start(row: Row, new: NewCase) -> str:
+    """The id of the case that already has the key. Raises Conflict when it began with another input."""
+    if row["input_digest"] != new.input_digest:
+        raise errors.Conflict(
+            f"a case of {new.workflow!r} with the key {new.key!r} began with another input",
+            "use another key, or start it with the same input",
+        )
+    return str(row["case_id"])
+
+
+def claim(tx: Transaction, tenant: str, case_id: str, at: str) -> Row | None:
+    """Take a queued case for driving: a new epoch. None when there is nothing to drive now."""
+    changed = tx.execute(
+        "UPDATE cases SET epoch = epoch + 1, status = 'running', reason = NULL, updated_at = ?"
+        " WHERE tenant = ? AND case_id = ? AND status IN ('queued', 'running') AND paused = 0",
+        (at, tenant, case_id),
+    )
+    return get(tx, tenant, case_id) if changed else None
+
+
+def get(tx: Reader, tenant: str, case_id: str) -> Row | None:
+    return tx.row("SELECT * FROM cases WHERE tenant = ? AND case_id = ?", (tenant, case_id))
+
+
+def set_status(tx: Transaction, tenant: str, case_id: str, status: str, at: str, reason: str | None = None) -> None:
+    tx.execute(
+        "UPDATE cases SET status = ?, reason = ?, updated_at = ? WHERE tenant = ? AND case_id = ?",
+        (status, reason, at, tenant, case_id),
+    )
+
+
+def queue_waiting(tx: Transaction, tenant: str, case_id: str, at: str) -> bool:
+    """Queue a case that waits; false when it does not wait."""
+    sql = "UPDATE cases SET status = 'queued', updated_at = ? WHERE tenant = ? AND case_id = ? AND status = 'waiting'"
+    return tx.execute(sql, (at, tenant, case_id)) > 0
+
+
+def end(tx: Transaction, tenant: str, case_id: str, status: str, at: str, result: Any, error: Any) -> None:
+    """Close a case: its result or error, its open items, its leases. The epoch grows, so no late write passes."""
+    tx.execute(
+        "UPDATE cases SET status = ?, reason = NULL, updated_at = ?, ended_at = ?, result = ?, error = ?"
+        " WHERE tenant = ? AND case_id = ?",
+        (status, at, at, _json(result), _json(error), tenant, case_id),
+    )
+    tx.execute(
+        "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND case_id = ? AND status IN ('open', 'claimed')",
+        (tenant, case_id),
+    )
+
+
+def recoverable(tx: Reader) -> list[Row]:
+    """Cases that were queued or being driven when the last engine ended, in start order."""
+    return tx.rows(
+        "SELECT tenant, case_id, seq, priority, sequence, paused FROM cases"
+        " WHERE status IN ('queued', 'running') ORDER BY seq"
+    )
+
+
+def read(tx: Reader, tenant: str, case_id: str) -> Case | None:
+    """A case with what it waits for."""
+    row = get(tx, tenant, case_id)
+    return None if row is None else _case(tx, row)
+
+
+def page(
+    tx: Reader, tenant: str, status: str | None, workflow: str | None, limit: int, after: int
+) -> tuple[list[Case], int | None]:
+    """Cases in start order behind `after`, and where the next page begins (None at the end)."""
+    where, params = ["tenant = ?", "seq > ?"], [tenant, after]
+    for column, value in (("status", status), ("workflow", workflow)):
+        if value is not None:
+            where.append(f"{column} = ?")
+            params.append(value)
+    sql = f"SELECT * FROM cases WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"  # noqa: S608  # columns are ours
+    rows = tx.rows(sql, (*params, limit + 1))
+    return [_case(tx, row) for row in rows[:limit]], (rows[limit - 1]["seq"] if len(rows) > limit else None)
+
+
+def _case(tx: Reader, row: Row) -> Case:
+    waiting = _waiting(tx, row) if row["status"] == "waiting" else []
+    return Case(
+        id=row["case_id"],
+        tenant=row["tenant"],
+        workflow=row["workflow"],
+        version=row["version"],
+        key=row["key"],
+        status=row["status"],
+        requester=row["requester"],
+        input=_load(row["input"]),
+        values=_load(row["result"]),
+        error=_load(row["error"]),
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        due=row["due"],
+        parent=row["parent_id"],
+        waiting_for=waiting,
+    )
+
+
+def _waiting(tx: Reader, row: Row) -> list[Waiting]:
+    items: Sequence[Row] = tx.rows(_WAITING_ITEMS, (row["tenant"], row["case_id"]))
+    if not items and row["reason"]:
+        return [Waiting("plane", None, row["reason"], "", row["updated_at"])]
+    return [Waiting(i["kind"], i["id"], _action(i), i["authority"] or "", i["opened_at"]) for i in items]
+
+
+def _action(item: Row) -> str:
+    action = _load(item["action"]) or {}
+    return str(action.get("tool") or item["task"] or "")
+
+
+def _json(value: Any) -> bytes | None:
+    return None if value is None else orjson.dumps(value)
+
+
+def _load(value: Any) -> Any:
+    return None if value is None else orjson.loads(value)

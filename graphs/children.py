@@ -1,0 +1,54 @@
+"""Child cases: started by a task of another case, with no more rights than that case's requester."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langgraph.errors import GraphInterrupt
+from langgraph.types import interrupt
+
+from interlock import errors
+from interlock.tools.tool import Suspended
+
+if TYPE_CHECKING:
+    from interlock.agents.call import Launch
+    from interlock.graphs.cases import Case
+    from interlock.graphs.drive import Here
+    from interlock.tools.site import CallSite
+
+__all__ = ["CHILD", "launcher"]
+
+CHILD = "child:"
+
+
+def launcher(here: Here, where: CallSite) -> Launch:
+    """What `call.start` does in a task: the same child on every restart, awaited in place if asked."""
+
+    async def launch(workflow: str, value: Any, wait: bool) -> Any:
+        turn = here.drive.claim.turn(where.ns, where.attempt, "child")
+        key = f"{here.drive.case.case_id}/{where.ns}/{turn}"
+        child = await here.drive.services.start_child(here.drive.case, workflow, value, key)
+        if not wait:
+            return child.id
+        if child.ended_at is None:
+            _suspend(child)
+        return _result(child)
+
+    return launch
+
+
+def _suspend(child: Case) -> None:
+    """The task waits until the child has ended; answers of earlier questions are passed over."""
+    question = {"message": f"waits for its {child.workflow} case", "interlock": {"item": CHILD + child.id}}
+    try:
+        while True:
+            interrupt(question)
+    except GraphInterrupt as signal:
+        raise Suspended(signal) from None
+
+
+def _result(child: Case) -> Any:
+    if child.status == "completed":
+        return child.values
+    why = (child.error or {}).get("message", child.status)
+    raise errors.AgentFailed(f"the {child.workflow} case {child.id} {child.status}: {why}", "see that case")

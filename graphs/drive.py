@@ -1,0 +1,138 @@
+"""A drive: one stretch of work on one case, and where in it a node finds itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from interlock import clock
+from interlock.graphs.services import Services
+from interlock.graphs.state import TASKS
+from interlock.ids import digest
+from interlock.storage.claim import Apply, Claim
+from interlock.storage.database import Row
+from interlock.tools.site import CallSite
+
+DRIVE: ContextVar[Drive | None] = ContextVar("interlock_drive", default=None)
+
+
+@dataclass(frozen=True)
+class CaseInfo:
+    """What nodes need to know of their case; fixed for a drive. `assign` forces actors by task name."""
+
+    tenant: str
+    case_id: str
+    workflow: str
+    version: str
+    requester: str
+    owner: str
+    started_at: datetime
+    due: datetime | None
+    trusted: bool
+    snapshot: int
+    autonomy: str
+    input: Any
+    assign: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Services, case and claim, handed to nodes by a context variable that is set before the graph runs."""
+
+    services: Services
+    case: CaseInfo
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where a governed node runs: its namespace (with task ids) and the attempt of LangGraph's retry."""
+
+    drive: Drive
+    ns: str
+    attempt: int
+
+    def note(self, kind: str, *, actor: str = "", **data: Any) -> None:
+        """Put an event into the commit of this node's task."""
+        case, services = self.drive.case, self.drive.services
+        event = services.ledger.event(kind, tenant=case.tenant, case_id=case.case_id, actor=actor, data=data)
+        services.ledger.defer(event, self.ns, self.attempt)
+
+    def later(self, apply: Apply) -> None:
+        """Put rows into the commit of this node's task."""
+        self.drive.claim.later(self.ns, apply)
+
+    def now(self) -> datetime:
+        return self.drive.services.clock.now()
+
+    def stamp(self) -> str:
+        return clock.iso(self.now())
+
+
+def current(config: RunnableConfig) -> Here:
+    """Where the running node is. The drive is that of the engine, or a guest's (`graphs/guest.py`)."""
+    drive = DRIVE.get()
+    assert drive is not None, "governed nodes run inside a drive"
+    conf = config["configurable"]
+    info = getattr(conf.get("__pregel_runtime"), "execution_info", None)
+    return Here(drive, conf["checkpoint_ns"], info.node_attempt if info is not None else 1)
+
+
+def preparers(state: Mapping[str, Any], but: str) -> frozenset[str]:
+    """Who has performed the other tasks of this case so far."""
+    tasks = state.get(TASKS, {})
+    return frozenset(t["actor"] for name, t in tasks.items() if name != but and t.get("actor"))
+
+
+def site(here: Here, state: Mapping[str, Any], *, task: str, actor: str, allowed: frozenset[str] | None) -> CallSite:
+    """The call site of a task, for the gateway."""
+    case = here.drive.case
+    return CallSite(
+        tenant=case.tenant,
+        case_id=case.case_id,
+        workflow=case.workflow,
+        version=case.version,
+        task=task,
+        visit=state.get(TASKS, {}).get(task, {}).get("visit", 1),
+        actor=actor,
+        requester=case.requester,
+        preparers=preparers(state, task),
+        owner=case.owner,
+        allowed=allowed,
+        ns=here.ns,
+        attempt=here.attempt,
+        snapshot=case.snapshot,
+        autonomy=case.autonomy,
+        guest=here.drive.claim.guest,
+        trusted=case.trusted,
+        deadline=case.due,
+    )
+
+
+def info_of(row: Row, owner: str, assign: Mapping[str, str], value: Any) -> CaseInfo:
+    """Read a row of `cases`."""
+    return CaseInfo(
+        tenant=row["tenant"],
+        case_id=row["case_id"],
+        workflow=row["workflow"],
+        version=row["version"],
+        requester=row["requester"],
+        owner=owner,
+        started_at=clock.parse(row["started_at"]),
+        due=clock.parse(row["due"]) if row["due"] else None,
+        trusted=bool(row["trusted"]),
+        snapshot=row["snapshot"] or 0,
+        autonomy=row["autonomy"] or "autonomous",
+        input=value,
+        assign=assign,
+    )
+
+
+def item_id(here: Here, *parts: str) -> str:
+    """A stable id for what a node asks of people: the same on every restart of the node."""
+    return digest([here.drive.case.case_id, here.ns, *parts])[:32]

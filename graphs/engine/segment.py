@@ -1,0 +1,250 @@
+"""A segment: one claim on a case, driven until nothing in it is runnable. Every engine drives cases through here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from langgraph.errors import GraphDrained
+from langgraph.types import Command, Interrupt
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from interlock import clock, errors
+from interlock.graphs import cases
+from interlock.graphs.children import CHILD
+from interlock.graphs.drive import DRIVE, Drive, info_of
+from interlock.graphs.engine.foreign import foreign_item
+from interlock.graphs.state import view
+from interlock.storage.claim import CLAIM, TENANT, Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langgraph.runtime import RunControl
+
+    from interlock.graphs.registry import Registered, Registry
+    from interlock.graphs.services import Services
+    from interlock.storage.database import Reader, Row
+    from interlock.storage.transaction import Transaction
+
+_ANSWERED = "SELECT status, decision FROM inbox WHERE tenant = ? AND id = ?"
+_ROUNDS = 1000
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One claim: the case's row as claimed, its workflow, and the claim that every commit carries."""
+
+    services: Services
+    entry: Registered
+    row: Row
+    claim: Claim
+
+    @property
+    def config(self) -> dict[str, Any]:
+        limit = max(10_000, 20 * len(self.entry.graph.nodes))
+        return {"configurable": {"thread_id": self.claim.case_id}, "recursion_limit": limit}
+
+    def stamp(self) -> str:
+        return clock.iso(self.services.clock.now())
+
+
+async def advance(services: Services, registry: Registry, tenant: str, case_id: str, control: RunControl) -> str:
+    """Claim a case and drive it; returns its status afterwards ("idle" when there was nothing to claim).
+
+    Raises StorageError when a commit failed: the case then stands at its last durable step and can be claimed again.
+    """
+    at = clock.iso(services.clock.now())
+    row = await services.db.commit(lambda tx: cases.claim(tx, tenant, case_id, at))
+    if row is None:
+        return "idle"
+    claim = Claim(tenant, case_id, row["epoch"])
+    entry = registry.find(row["workflow"], row["version"])
+    if entry is None or entry.digest != row["graph_digest"]:
+        return await _park(services, claim, row, entry is None)
+    segment = Segment(services, entry, row, claim)
+    with _inside(segment):
+        try:
+            return await _drive(segment, control)
+        except asyncio.CancelledError:
+            await asyncio.shield(_flush(segment))
+            raise
+
+
+@contextmanager
+def _inside(segment: Segment) -> Iterator[None]:
+    row, workflow = segment.row, segment.entry.workflow
+    assign, value = orjson.loads(row["assign"] or b"{}"), orjson.loads(row["input"] or b"null")
+    drive = Drive(segment.services, info_of(row, workflow.owner, assign, value), segment.claim)
+    tokens = DRIVE.set(drive), CLAIM.set(segment.claim), TENANT.set(segment.claim.tenant)
+    try:
+        yield
+    finally:
+        DRIVE.reset(tokens[0])
+        CLAIM.reset(tokens[1])
+        TENANT.reset(tokens[2])
+
+
+async def _drive(segment: Segment, control: RunControl) -> str:
+    command, finished = await _where_it_stands(segment)
+    if finished is not None:
+        return await _complete(segment, finished)
+    for _ in range(_ROUNDS):
+        try:
+            out = await segment.entry.graph.ainvoke(
+                command, segment.config, version="v2", control=control, output_keys=segment.entry.graph.stream_channels_list
+            )
+        except GraphDrained:
+            return await _set(segment, "queued")
+        except errors.StorageError:
+            raise
+        except Exception as exc:  # noqa: BLE001  # whatever user code raises ends this case, not the engine
+            return await _fail(segment, exc)
+        if segment.claim.poison is not None:
+            raise segment.claim.poison
+        if not out.interrupts:
+            return await _complete(segment, out.value)
+        answers = await _settle(segment, out.interrupts)
+        if not answers:
+            return "waiting"
+        segment.claim.rewind()
+        command = Command(resume=answers)
+    return await _fail(segment, errors.AgentFailed("the same questions came back again and again", "see the inbox"))
+
+
+async def _where_it_stands(segment: Segment) -> tuple[Any, Any]:
+    """What to invoke the graph with, or (None, values) when the thread has already finished."""
+    if segment.row["epoch"] == 1:
+        return None, None
+    snapshot = await segment.entry.graph.aget_state(segment.config)
+    if not snapshot.next:
+        return None, snapshot.values
+    interrupts = [i for task in snapshot.tasks for i in task.interrupts]
+    answers = await segment.services.db.read(lambda tx: _answers(tx, segment.claim.tenant, interrupts))
+    return (Command(resume=answers) if answers else None), None
+
+
+def _answers(tx: Reader, tenant: str, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
+    """By interrupt id, the answers that people have given. Governed nodes read the row; foreign ones take the value."""
+    answers: dict[str, Any] = {}
+    for interrupt in interrupts:
+        item = item_of(interrupt)
+        if item.startswith(CHILD):
+            child = cases.get(tx, tenant, item.removeprefix(CHILD))
+            answers |= {interrupt.id: True} if child is not None and child["status"] in cases.ENDED else {}
+            continue
+        row = tx.row(_ANSWERED, (tenant, item))
+        if row is not None and row["status"] in ("decided", "completed"):
+            answers[interrupt.id] = orjson.loads(row["decision"])
+    return answers
+
+
+def item_of(interrupt: Interrupt) -> str:
+    """The inbox item behind an interrupt; one that is not ours is its own item."""
+    value = interrupt.value
+    ours = value.get("interlock") if isinstance(value, Mapping) else None
+    return str(ours["item"]) if isinstance(ours, Mapping) and "item" in ours else interrupt.id
+
+
+async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
+    """Set the case to waiting, unless an answer has arrived meanwhile: then give the answers there are."""
+    tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
+    openings = [foreign_item(segment, i) for i in interrupts if item_of(i) == i.id]
+
+    def settle(tx: Transaction) -> dict[str, Any]:
+        _write_left(tx, segment)
+        for opening in openings:
+            opening(tx)
+        answers = _answers(tx, tenant, interrupts)
+        if not answers:
+            cases.set_status(tx, tenant, case_id, "waiting", at)
+        return answers
+
+    return await segment.services.db.commit(settle, claim=segment.claim)
+
+
+async def _complete(segment: Segment, values: Any) -> str:
+    workflow, graph = segment.entry.workflow, segment.entry.graph
+    shown = graph.output_channels if isinstance(graph.output_channels, list) else [graph.output_channels]
+    state = dict(values)
+    result = {name: state[name] for name in shown if name in state}
+    try:
+        checked = workflow.result_type.model_validate(result) if workflow.result_type else result
+    except ValidationError as exc:
+        return await _fail(segment, errors.OutputInvalid(f"the result does not fit the output schema: {exc}", "see state"))
+    measures = workflow.measures(view(workflow.schema, state)) if workflow.measures else {}
+    data = {"cycle_s": _cycle(segment), "sla_met": _sla_met(segment), "measures": measures}
+    return await _end(segment, "completed", data, to_jsonable_python(checked), None)
+
+
+async def _fail(segment: Segment, exc: Exception) -> str:
+    code = exc.code if isinstance(exc, errors.InterlockError) else type(exc).__name__
+    message = str(exc) or type(exc).__name__
+    data = {"code": code, "message": message, "cycle_s": _cycle(segment)}
+    return await _end(segment, "failed", data, None, {"code": code, "message": message})
+
+
+async def _end(segment: Segment, status: str, data: dict[str, Any], result: Any, error: Any) -> str:
+    tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
+    ledger, leases = segment.services.ledger, segment.services.gateway.leases
+    event = ledger.event(f"case.{status}", tenant=tenant, case_id=case_id, data=data, identity=f"{case_id}:end")
+
+    parent = segment.row["parent_id"]
+
+    def end(tx: Transaction) -> bool:
+        _write_left(tx, segment)
+        cases.end(tx, tenant, case_id, status, at, result, error)
+        leases.release_all(tx, tenant, case_id, at)
+        tx.append(event)
+        return parent is not None and cases.queue_waiting(tx, tenant, parent, at)
+
+    if await segment.services.db.commit(end, claim=segment.claim) and parent is not None:
+        segment.services.wake(tenant, parent)
+    return status
+
+
+async def _set(segment: Segment, status: str, reason: str | None = None) -> str:
+    tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
+
+    def change(tx: Transaction) -> None:
+        _write_left(tx, segment)
+        cases.set_status(tx, tenant, case_id, status, at, reason)
+
+    await segment.services.db.commit(change, claim=segment.claim)
+    return status
+
+
+async def _park(services: Services, claim: Claim, row: Row, missing: bool) -> str:
+    """A case whose graph is not here, or is not the one it began with, waits with that reason."""
+    which = f"workflow {row['workflow']} version {row['version']}"
+    reason = f"{which} is not registered" if missing else f"{which} has another structure than the case began with"
+    at = clock.iso(services.clock.now())
+    await services.db.commit(
+        lambda tx: cases.set_status(tx, claim.tenant, claim.case_id, "waiting", at, reason), claim=claim
+    )
+    return "waiting"
+
+
+async def _flush(segment: Segment) -> None:
+    """What tasks had noted before they were cancelled is kept."""
+    if segment.claim.poison is None:
+        await segment.services.db.commit(lambda tx: _write_left(tx, segment), claim=segment.claim)
+
+
+def _write_left(tx: Transaction, segment: Segment) -> None:
+    for apply in segment.claim.take_all():
+        apply(tx)
+
+
+def _cycle(segment: Segment) -> float:
+    return (segment.services.clock.now() - clock.parse(segment.row["started_at"])).total_seconds()
+
+
+def _sla_met(segment: Segment) -> bool | None:
+    due = segment.row["due"]
+    return None if due is None else segment.services.clock.now() <= clock.parse(due)

@@ -1,0 +1,74 @@
+"""Opens the lower layers of a plane, in order; what is opened is closed again when a later step fails."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interlock.agents.models import Models
+from interlock.clock import Clock
+from interlock.context.context import Context
+from interlock.graphs.services import Services
+from interlock.observability.ledger import Ledger
+from interlock.oversight.actors import Actors
+from interlock.oversight.inbox import Inbox
+from interlock.oversight.leases import Leases
+from interlock.oversight.limits import Limits
+from interlock.oversight.policy import Policies
+from interlock.oversight.switches import Switches
+from interlock.settings import Settings
+from interlock.storage.checkpoints import Checkpoints
+from interlock.storage.database import Database
+from interlock.tools.credentials import Credentials
+from interlock.tools.gateway import Gateway
+from interlock.tools.registry import Tools
+
+__all__ = ["Options", "open_services"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to open a plane; see `ControlPlane.open`."""
+
+    url: str
+    policies: Any
+    clock: Clock
+    settings: Settings
+    tenant: str
+    home: Path | None
+    read_only: bool = False
+
+
+async def open_services(options: Options, stack: AsyncExitStack) -> Services:
+    """Open database, policies, context and gateway; `stack` closes them. Raises StorageError, ConfigurationError."""
+    db = await Database.open(options.url, read_only=options.read_only)
+    stack.push_async_callback(db.close)
+    clock, settings = options.clock, options.settings
+    ledger, actors, tools = Ledger(db, clock), Actors(), Tools()
+    policies = Policies(options.policies)
+    switches = await Switches.open(db, ledger, clock)
+    inbox = Inbox(db, ledger, policies, actors, clock, options.tenant)
+    context = Context(db, ledger, clock, settings, options.home)
+    stack.push_async_callback(context.close)
+    models = Models(settings)
+    stack.push_async_callback(models.close)
+    gateway = Gateway(
+        db=db,
+        ledger=ledger,
+        tools=tools,
+        policies=policies,
+        actors=actors,
+        inbox=inbox,
+        switches=switches,
+        leases=Leases(ledger),
+        limits=Limits(ledger),
+        credentials=Credentials(settings),
+        clock=clock,
+        settings=settings,
+    )
+    saver = Checkpoints(db)
+    return Services(
+        db, ledger, saver, tools, gateway, policies, actors, inbox, switches, context, clock, settings, models
+    )

@@ -1,0 +1,109 @@
+"""The router node of a task: gathers what the router needs to know, lets it choose, and records the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from interlock.agents.agent import Agent
+from interlock.graphs.drive import Here, current
+from interlock.graphs.router import Choice, Facts, choose
+from interlock.graphs.state import TASKS, TaskState, emitted, view
+from interlock.graphs.task import TaskSpec
+from interlock.ids import canonical
+from interlock.oversight.actors import Actor
+from interlock.storage.database import Reader
+from interlock.storage.transaction import Transaction
+
+_LOAD = "SELECT actor, COUNT(*) AS n FROM tasks WHERE tenant = ? AND status IN ('routed', 'started') GROUP BY actor"
+_ROUTED = (
+    "INSERT INTO tasks (tenant, case_id, task, visit, checkpoint_ns, actor, kind, skill, status, reasons, routed_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'routed', ?, ?) ON CONFLICT (tenant, case_id, task, visit) DO NOTHING"
+)
+
+
+def route_node(spec: TaskSpec, schema: type[Any]) -> Any:
+    """The node `<task>.route`."""
+
+    async def route(state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        here = current(config)
+        visit = state.get(TASKS, {}).get(spec.name, {}).get("visit", 0) + 1
+        choice = await _choose(here, spec, view(schema, state))
+        _record(here, spec, visit, choice)
+        return emitted(state, {TASKS: {spec.name: _routed(visit, choice)}})
+
+    return route
+
+
+def _routed(visit: int, choice: Choice) -> TaskState:
+    news: TaskState = {"visit": visit, "actor": choice.actor, "kind": choice.kind, "why": choice.why, "status": "routed"}
+    if choice.actor is None:
+        problem = {"code": "no_actor", "message": "; ".join(choice.why), "found": choice.considered}
+        news |= {"kind": "person", "problem": problem}
+    return news
+
+
+async def _choose(here: Here, spec: TaskSpec, state: Any) -> Choice:
+    services = here.drive.services
+    candidates = _candidates(here, spec)
+    crowded = len(candidates) > 1 or any(a.capacity is not None for a in candidates)
+    load = await services.db.read(lambda tx: _load(tx, here.drive.case.tenant)) if crowded else {}
+    forced, by = _forced(here, spec, state)
+    return choose(spec, candidates, Facts(lambda a: _forbidden(here, spec, a), load, here.drive.case, forced, by))
+
+
+def _candidates(here: Here, spec: TaskSpec) -> list[Actor]:
+    services = here.drive.services
+    if spec.run is not None:
+        people: list[Actor] = [a for a in services.actors.find(spec.skill) if a.id.startswith("person:")]
+        return [services.actors.get(spec.code_actor), *people]
+    return [a for a in services.actors.find(spec.skill) if not isinstance(a, Agent) or _free(a, here)]
+
+
+def _free(agent: Agent, here: Here) -> bool:
+    """Agents behind code tasks perform their own task only."""
+    return agent.id not in here.drive.services.code_actors and agent.available(here.drive.services.settings)
+
+
+def _forced(here: Here, spec: TaskSpec, state: Any) -> tuple[str | None, str]:
+    if (actor := here.drive.case.assign.get(spec.name)) is not None:
+        return actor, "assigned at start"
+    if spec.assignee is not None and (actor := spec.assignee(state)) is not None:
+        return actor, "assigned by the workflow"
+    return None, ""
+
+
+def _forbidden(here: Here, spec: TaskSpec, actor: Actor) -> str | None:
+    """Why policy or a switch keeps an actor from this task."""
+    services, case = here.drive.services, here.drive.case
+    if services.switches.state(case.tenant, [actor.id]) != "on":
+        return "is switched off"
+    context = {
+        "workflow": case.workflow, "task": spec.name, "tenant": case.tenant, "requester": case.requester,
+        "skill": spec.skill, "skills": sorted(actor.skills),
+    }  # fmt: skip
+    verdict = services.verdict("task.perform", actor, context)
+    return None if verdict.allowed else "; ".join(r.text for r in verdict.reasons)
+
+
+def _load(tx: Reader, tenant: str) -> Mapping[str, int]:
+    return {row["actor"]: row["n"] for row in tx.rows(_LOAD, (tenant,)) if row["actor"]}
+
+
+def _record(here: Here, spec: TaskSpec, visit: int, choice: Choice) -> None:
+    case, at = here.drive.case, here.stamp()
+    here.note(
+        "task.routed", task=spec.name, visit=visit, actor=choice.actor, kind=choice.kind, skill=spec.skill,
+        why=choice.why, considered=choice.considered,
+    )  # fmt: skip
+    row = (
+        case.tenant, case.case_id, spec.name, visit, here.ns, choice.actor, choice.kind, spec.skill,
+        canonical(choice.why), at,
+    )  # fmt: skip
+
+    def routed(tx: Transaction) -> None:
+        tx.execute(_ROUTED, row)
+
+    here.later(routed)

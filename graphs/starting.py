@@ -1,0 +1,135 @@
+"""Starting a case: case row, ledger event and first checkpoint are one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from interlock import clock, errors
+from interlock.graphs import cases
+from interlock.graphs.engine.queue import Ticket
+from interlock.graphs.registry import Registered
+from interlock.graphs.services import Services
+from interlock.ids import digest, keyed_id, uuid7
+from interlock.storage.chain import Event
+from interlock.storage.claim import TENANT, Apply
+from interlock.storage.transaction import Transaction
+
+__all__ = ["Start", "Started", "prepare", "write"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a caller asks for; see `ControlPlane.start`."""
+
+    value: Any
+    tenant: str
+    requester: str
+    key: str | None = None
+    priority: int = 0
+    trusted: bool = True
+    at: datetime | None = None
+    assign: Mapping[str, str] | None = None
+    parent: str | None = None
+    autonomy: str = "autonomous"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A start that is ready to be written: one unit."""
+
+    new: cases.NewCase
+    event: Event
+    checkpoint: tuple[Apply, ...]
+
+    def ticket(self, seq: int) -> Ticket:
+        new = self.new
+        return Ticket(seq, new.case_id, new.tenant, new.priority, new.sequence)
+
+
+async def prepare(services: Services, entry: Registered, start: Start) -> Started:
+    """Validate input and permission, and build the unit. Raises InputError, Denied, NotFound."""
+    value = entry.checked(start.value)
+    await _permitted(services, entry, start)
+    new = await _new_case(services, entry, start, value)
+    data = {
+        "workflow": new.workflow, "version": new.version, "graph_digest": new.graph_digest, "key": new.key,
+        "input_digest": new.input_digest, "requester": new.requester, "parent": new.parent_id,
+        "priority": new.priority, "trusted": new.trusted, "due": new.due, "sequence": new.sequence,
+    }  # fmt: skip
+    event = Event("case.started", new.tenant, new.case_id, new.requester, data, new.at, f"{new.case_id}:start")
+    return Started(new, event, await _first_checkpoint(services, entry, new))
+
+
+def write(tx: Transaction, started: Started) -> tuple[str, int | None]:
+    """Write a start; gives the case id, and its seq, or None when a case with that key was already there."""
+    new = started.new
+    if new.key is not None and (row := cases.known(tx, new.tenant, new.workflow, new.key)) is not None:
+        return cases.same_start(row, new), None
+    seq = tx.append(started.event)
+    assert seq is not None, "a case id is new"
+    cases.insert(tx, new, seq)
+    for apply in started.checkpoint:
+        apply(tx)
+    return new.case_id, seq
+
+
+async def _permitted(services: Services, entry: Registered, start: Start) -> None:
+    actor = services.actors.get(start.requester)
+    facts = {"workflow": entry.workflow.name, "tenant": start.tenant, "requester": start.requester}
+    verdict = services.verdict("case.start", actor, {**facts, "registered": True, "trusted": start.trusted})
+    if not verdict.allowed:
+        await _refused(services, start, verdict.reasons[0].text)
+        raise errors.Denied(
+            f"{actor.id} may not start {entry.workflow.name!r}: {'; '.join(r.text for r in verdict.reasons)}",
+            "ask the owner of the workflow, or see `interlock policy explain`",
+            reasons=verdict.reasons,
+        )
+    if services.switches.state(start.tenant, [f"workflow:{entry.workflow.name}", f"tenant:{start.tenant}"]) != "on":
+        raise errors.Denied(f"{entry.workflow.name!r} takes no new cases: it is switched off or drained", "see switches")
+
+
+async def _refused(services: Services, start: Start, why: str) -> None:
+    data = {"what": "case.start", "why": why}
+    event = services.ledger.event("access.denied", tenant=start.tenant, actor=start.requester, data=data)
+    await services.ledger.record(event)
+
+
+async def _new_case(services: Services, entry: Registered, start: Start, value: Any) -> cases.NewCase:
+    workflow, as_json = entry.workflow, entry.as_json(value)
+    key = start.key or (workflow.key(value) if workflow.key else None)
+    at = start.at or services.clock.now()
+    return cases.NewCase(
+        tenant=start.tenant,
+        case_id=keyed_id(start.tenant, workflow.name, key) if key else uuid7(int(at.timestamp() * 1000)),
+        workflow=workflow.name,
+        version=workflow.version,
+        graph_digest=entry.digest,
+        key=key,
+        input_digest=digest(as_json),
+        input=as_json,
+        requester=start.requester,
+        trusted=start.trusted and not start.requester.startswith("agent:"),
+        at=clock.iso(at),
+        parent_id=start.parent,
+        priority=start.priority,
+        sequence=workflow.sequence(value) if workflow.sequence else None,
+        assign=start.assign or {},
+        snapshot=await services.context.snapshot_at(at, start.tenant),
+        autonomy=start.autonomy,
+        due=clock.iso(at + workflow.sla) if workflow.sla else None,
+    )
+
+
+async def _first_checkpoint(services: Services, entry: Registered, new: cases.NewCase) -> tuple[Apply, ...]:
+    """The input as LangGraph's first checkpoint, collected instead of committed."""
+    config: Any = {"configurable": {"thread_id": new.case_id}}
+    token = TENANT.set(new.tenant)
+    try:
+        async with services.saver.collecting() as applies:
+            await entry.graph.aupdate_state(config, new.input, as_node="__input__")
+        return tuple(applies)
+    finally:
+        TENANT.reset(token)

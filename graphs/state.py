@@ -1,0 +1,84 @@
+"""The state of a governed graph: the user's channels, and beside them who does which task."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Mapping
+from typing import Annotated, Any, cast, get_type_hints, is_typeddict
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from interlock import errors
+
+TASKS = "interlock_tasks"
+UPDATES = "interlock_updates"
+
+
+class TaskState(TypedDict, total=False):
+    """How one task stands: `status` is routed, done, escalated or again; `actor` None means nobody could be found."""
+
+    visit: int
+    actor: str | None
+    kind: str
+    why: list[str]
+    status: str
+    problem: dict[str, Any]
+
+
+def merge_tasks(left: Mapping[str, TaskState] | None, right: Mapping[str, TaskState] | None) -> dict[str, TaskState]:
+    """Reducer: later news of a task replaces its keys, other tasks stay."""
+    merged = dict(left or {})
+    for task, news in (right or {}).items():
+        merged[task] = cast("TaskState", {**merged.get(task, {}), **news})
+    return merged
+
+
+def channels(schema: type[Any]) -> dict[str, Any]:
+    """Name to annotation (with reducers) of a TypedDict, dataclass or pydantic state class."""
+    if not (is_typeddict(schema) or dataclasses.is_dataclass(schema) or issubclass(schema, BaseModel)):
+        raise errors.ConfigurationError(
+            f"{schema!r} is no state class", "use typing_extensions.TypedDict, a dataclass or a pydantic model"
+        )
+    hints = get_type_hints(schema, include_extras=True)
+    return {name: hint for name, hint in hints.items() if not name.startswith("model_")}
+
+
+def extended(schema: type[Any], *, branch: bool = False) -> type[Any]:
+    """A TypedDict of the user's channels plus ours; a branch also collects its updates for the parent graph."""
+    fields: dict[str, Any] = {**channels(schema), TASKS: Annotated[dict[str, TaskState], merge_tasks]}
+    if branch:
+        fields[UPDATES] = Annotated[list[dict[str, Any]], operator.add]
+    name = f"{schema.__name__}Branch" if branch else schema.__name__
+    return cast("type[Any]", TypedDict(name, fields, total=False))  # type: ignore[operator]  # built from data
+
+
+def own(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's channels of a state."""
+    return {name: value for name, value in state.items() if name not in (TASKS, UPDATES)}
+
+
+def view(schema: type[Any], state: Mapping[str, Any]) -> Any:
+    """What user code sees: its own state class, without our channels."""
+    return own(state) if is_typeddict(schema) else schema(**own(state))
+
+
+def as_update(result: Any, into: str | None) -> dict[str, Any]:
+    """A task's result as a state update. Raises OutputInvalid when it is neither a dict, a model nor None."""
+    if into is not None:
+        return {into: result}
+    if result is None:
+        return {}
+    if isinstance(result, BaseModel):
+        return {name: getattr(result, name) for name in type(result).model_fields}
+    if isinstance(result, Mapping):
+        return dict(result)
+    raise errors.OutputInvalid(
+        f"a task returned {type(result).__name__}", "return a dict of state updates, a pydantic model, or None"
+    )
+
+
+def emitted(state: Mapping[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    """An update of a governed node; inside a branch it is also collected for the parent graph."""
+    return {**update, UPDATES: [update]} if UPDATES in state else update

@@ -1,0 +1,191 @@
+"""Workflow: a StateGraph with a name, a version, an owner and five verbs (task, approval, flow, branch, compile)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, overload
+
+from langgraph.graph import END, START, StateGraph
+from pydantic import BaseModel
+
+from interlock import errors, ids
+from interlock.agents.guardrails import Budget
+from interlock.graphs.assembly import assemble
+from interlock.graphs.compiled import GovernedGraph, govern
+from interlock.graphs.router import Rule
+from interlock.graphs.state import extended
+from interlock.graphs.task import ApprovalSpec, Code, TaskSpec
+
+__all__ = ["Step", "Workflow"]
+
+Step = Any  # a task handle, an approval handle, a function given to @task, a node name, START or END
+Route = Callable[[Any], Any]
+
+
+class Workflow(StateGraph[Any, Any, Any, Any]):
+    """A governed state graph. `add_node`, `add_edge`, subgraphs and `Send` work as in LangGraph.
+
+    `key`, `order` and `sequence` take a validated input: the business key, the sort key of a batch, and the name of
+    the queue whose cases are driven one after another. `measures` takes the final state and gives numbers for the
+    metrics; `figures` takes (input, result) pairs and gives the domain figures of a batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: type[Any],
+        *,
+        input: type[Any] | None = None,
+        output: type[Any] | None = None,
+        context: type[Any] | None = None,
+        version: str = "1",
+        owner: str = "",
+        sla: timedelta | None = None,
+        key: Callable[[Any], str] | None = None,
+        order: Callable[[Any], Any] | None = None,
+        sequence: Callable[[Any], str] | None = None,
+        measures: Callable[[Any], dict[str, float]] | None = None,
+        figures: Callable[[Sequence[tuple[Any, Any]]], dict[str, Any]] | None = None,
+    ) -> None:
+        self.name, self.version = ids.check_name(name), ids.check_name(version)
+        self.schema, self.input_type, self.output_type = state, input, output
+        self.owner, self.sla = owner, sla
+        self.key, self.order, self.sequence = key, order, sequence
+        self.measures, self.figures = measures, figures
+        self.tasks: dict[str, TaskSpec] = {}
+        self.approvals: dict[str, ApprovalSpec] = {}
+        self.links: list[tuple[str | list[str], str | list[str]]] = []
+        self.routes: dict[str, list[tuple[Route, list[str] | None]]] = {}
+        self.rejected: dict[str, str] = {}
+        self.parallel: set[str] = set()
+        self._assembled = False
+        super().__init__(extended(state), context, input_schema=input or state, output_schema=output or state)
+
+    # the verbs
+
+    @overload
+    def task(self, name: Code, /) -> Code: ...
+    @overload
+    def task(self, name: str, /, **contract: Any) -> TaskSpec: ...
+    @overload
+    def task(self, /, **contract: Any) -> Callable[[Code], Code]: ...
+
+    def task(self, name: Any = None, /, **contract: Any) -> Any:
+        """Add a task: as a decorator of a code task, or by name for whoever the router picks.
+
+        Keywords: skill, instructions, output, into, tools, scopes, roles, context, sla, rules, assignee, budget,
+        min_confidence. Raises ConfigurationError for anything else.
+        """
+        if isinstance(name, str):
+            return self._add_task(self._contract(name, contract))
+        if callable(name):
+            return self._code_task(name, contract)
+        return lambda run: self._code_task(run, contract)
+
+    def approval(
+        self,
+        name: str,
+        *,
+        authority: str,
+        amount: Callable[[Any], Any] | str | None = None,
+        show: Iterable[str] = (),
+        sla: timedelta | None = None,
+        escalate: Iterable[str] = (),
+        on_reject: Step | None = None,
+        call: Callable[[Any], tuple[str, dict[str, Any]]] | None = None,
+        for_task: str | None = None,
+    ) -> ApprovalSpec:
+        """Add a gate: the case waits here until somebody with the authority says yes; a no leads to `on_reject`."""
+        self._check_free(name)
+        spec = ApprovalSpec(name, self.name, authority, amount, tuple(show), sla, tuple(escalate), call, for_task)
+        self.approvals[name] = spec
+        if on_reject is not None:
+            self.rejected[name] = self.name_of(on_reject)
+        return spec
+
+    def flow(self, *steps: Step | list[Step]) -> Workflow:
+        """Put steps in order; a list runs in parallel, each member as a branch of its own, joined by the next step."""
+        named = [[self.name_of(s) for s in step] if isinstance(step, list) else self.name_of(step) for step in steps]
+        for group in (step for step in named if isinstance(step, list)):
+            self.parallel.update(self._checked_group(group))
+        self.links.extend(zip(named, named[1:], strict=False))
+        return self
+
+    def branch(self, step: Step, route: Route, targets: Sequence[Step] | None = None) -> Workflow:
+        """Choose the way after a step: `route(state)` gives a step, a list of steps, END, or None to keep the flow."""
+        name = self.name_of(step)
+        if name in self.parallel:
+            raise errors.ConfigurationError(f"{name!r} runs in parallel", "branch after the step that joins the list")
+        known = None if targets is None else [self.name_of(t) for t in targets]
+        self.routes.setdefault(name, []).append((route, known))
+        return self
+
+    def compile(self, checkpointer: Any = None, **options: Any) -> GovernedGraph:  # type: ignore[override]  # narrower
+        """Build the graph. Options are those of `StateGraph.compile`."""
+        if not self._assembled:
+            assemble(self)
+            self._assembled = True
+        options.setdefault("name", self.name)
+        return govern(super().compile(checkpointer, **options), self)
+
+    def plain_edge(self, start: str | list[str], end: str) -> None:
+        """An edge between nodes, past the names of tasks."""
+        super().add_edge(start, end)
+
+    # LangGraph's own verbs, in which a task's name stands for its nodes
+
+    def add_edge(self, start_key: Any, end_key: Any) -> Workflow:
+        """As in LangGraph; the names of tasks and approvals may be used at either end."""
+        start = [self.name_of(s) for s in start_key] if isinstance(start_key, list) else self.name_of(start_key)
+        self.links.append((start, self.name_of(end_key)))
+        return self
+
+    # reading the description
+
+    def _contract(self, name: str, contract: dict[str, Any]) -> TaskSpec:
+        fields = dict(contract)
+        for field in ("tools", "context", "rules"):
+            fields[field] = tuple(fields.get(field, ()))
+        for field in ("scopes", "roles"):
+            fields[field] = frozenset(fields.get(field, ()))
+        fields["budget"] = fields.get("budget") or Budget()
+        try:
+            return TaskSpec(name=ids.check_name(name), workflow=self.name, **{"skill": name, **fields})
+        except TypeError as exc:
+            raise errors.ConfigurationError(f"task {name!r}: {exc}", "see Workflow.task for the keywords") from exc
+
+    def _code_task(self, run: Code, contract: dict[str, Any]) -> Code:
+        if not inspect.iscoroutinefunction(run):
+            raise errors.ConfigurationError(f"{run!r} is not async", "write `async def f(state, call)`")
+        self._add_task(self._contract(run.__name__, {**contract, "run": run}))
+        return run
+
+    def _add_task(self, spec: TaskSpec) -> TaskSpec:
+        self._check_free(spec.name)
+        self.tasks[spec.name] = spec
+        return spec
+
+    def _check_free(self, name: str) -> None:
+        if name in self.tasks or name in self.approvals or name in self.nodes:
+            raise errors.ConfigurationError(f"{name!r} exists twice in {self.name!r}", "give each step its own name")
+
+    def name_of(self, step: Step) -> str:
+        """The name behind a handle, a function or a name."""
+        name = step if isinstance(step, str) else getattr(step, "name", None) or getattr(step, "__name__", None)
+        if not isinstance(name, str):
+            raise errors.ConfigurationError(f"{step!r} is no step", "use a handle, a function or a name")
+        return name
+
+    def _checked_group(self, group: list[str]) -> list[str]:
+        for name in group:
+            if name not in self.tasks and name not in self.approvals:
+                raise errors.ConfigurationError(f"{name!r} is no task or approval", "put other nodes in by add_edge")
+        return group
+
+    @property
+    def result_type(self) -> type[BaseModel] | None:
+        """The pydantic model of the output, if it is one."""
+        typ = self.output_type
+        return typ if isinstance(typ, type) and issubclass(typ, BaseModel) else None
