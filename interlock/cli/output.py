@@ -1,0 +1,105 @@
+"""What commands print: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from interlock.clock import iso
+
+__all__ = ["cell", "emit", "page", "pairs", "plain", "say", "table"]
+
+_WIDE = 200
+
+
+def say(text: str) -> None:
+    """A line for people: progress, hints, titles."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(value: Any) -> None:
+    """One JSON document on stdout."""
+    text = orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    print(text, flush=True)
+
+
+def page(items: Sequence[Any], cursor: Any, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A list: `{items, cursor}` as JSON, or a table and how to see more."""
+    if as_json:
+        return emit({"items": items, "cursor": cursor})
+    table(columns, rows)
+    say(f"{len(items)} shown" + (f"; more with --cursor {cursor}" if cursor is not None else ""))
+    return None
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout, as wide as the terminal, or wide enough when there is none."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        shown.add_column(name, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell(value)) for value in row))
+    console.print(shown)
+
+
+def pairs(values: Mapping[str, Any]) -> None:
+    """Names and values, one per line."""
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        print(f"{name:<{width}}  {cell(value)}")
+
+
+def cell(value: Any) -> str:
+    """A value in a table: short, and on one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(cell(v) for v in value)
+    if isinstance(value, dict) or is_dataclass(value):
+        return orjson.dumps(plain(value)).decode()
+    return " ".join(str(value).split())
+
+
+def plain(value: Any) -> Any:
+    """JSON values of what the plane returns: dataclasses, models, times, sets and paths."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if not f.name.startswith("_")}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(v) for v in value)
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

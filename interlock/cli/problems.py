@@ -1,0 +1,84 @@
+"""Where errors become exit codes and sentences: no traceback reaches the user."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from interlock import errors
+from interlock.cli.output import say
+
+__all__ = ["Guarded", "exit_code"]
+
+FAILED, USAGE, WAITS, DENIED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+_CODES: list[tuple[type[errors.InterlockError], int]] = [
+    (errors.ApprovalNeeded, WAITS),
+    (errors.Denied, DENIED),
+    (errors.NotAuthorized, DENIED),
+    (errors.Unreachable, UNREACHABLE),
+    (errors.PolicyError, FAILED),
+    (errors.NotFound, FAILED),
+    (errors.Conflict, FAILED),
+    (errors.InputError, USAGE),
+]
+
+
+def exit_code(error: BaseException) -> int:
+    """1 failed, 2 usage, 3 waits for a person, 4 denied, 5 unreachable; the first kind that fits decides."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+class Guarded(TyperGroup):
+    """The root command: every error of every command passes here."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("stopped; nothing is lost: finished steps are kept, and the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise
+        except Exception as exc:
+            if hasattr(exc, "exit_code"):  # typer's own: usage errors and exits
+                raise
+            raise typer.Exit(_tell(_inner(exc))) from None
+
+
+def _inner(error: Exception) -> Exception:
+    """The one error of a group, so that a task group does not hide what happened."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _tell(error: Exception) -> int:
+    if isinstance(error, errors.InterlockError):
+        say(f"error: {error.message}")
+        for reason in getattr(error, "reasons", []):
+            say(f"  {reason.policy}: {reason.text}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+        return exit_code(error)
+    say(f"error: {type(error).__name__}: {error}" if str(error) else f"error: {type(error).__name__}")
+    say(f"hint: this is a defect of interlock or of the project; details are in {_log(error)}")
+    return FAILED
+
+
+def _log(error: Exception) -> Path:
+    """Append the traceback to a file of this user and return its path."""
+    path = Path(gettempdir()) / "interlock-errors.log"
+    lines = traceback.format_exception(error)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines([*lines, "\n"])
+        path.chmod(0o600)
+    except OSError as exc:
+        say(f"(the log could not be written: {exc})")
+    return path
