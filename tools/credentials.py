@@ -1,6 +1,7 @@
 """Credentials of outside systems. Only the gateway holds them; they are cut out of everything that is written down.
 
-`INTERLOCK_CREDENTIAL_<SYSTEM>` in the environment wins over a YAML file (`system: secret`) of mode 0600.
+`INTERLOCK_CREDENTIAL_<SYSTEM>` in the environment wins over a YAML file (`system: secret`) of mode 0600, and that
+over what a system in this process offers. A secret once known is cut out for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -40,11 +41,22 @@ class Credentials:
     def __init__(self, file: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._file = _read(file) if file is not None else {}
+        self._offered: dict[str, str] = {}
         self._forms: dict[str, tuple[str, ...]] = {}
+
+    def offer(self, system: str, secret: str) -> None:
+        """The secret of a system that lives in this process, for when neither environment nor file has one.
+
+        A later offer replaces an earlier one. Raises ConfigurationError when it is no text, or empty.
+        """
+        if not isinstance(secret, str) or not secret:
+            raise errors.ConfigurationError(f"no secret was offered for {system!r}", "give a string")
+        self._offered[system] = secret
 
     def of(self, system: str) -> Credential | None:
         """The credential of a system, or None when there is none."""
-        secret = self._environ.get(_PREFIX + re.sub(r"[^A-Z0-9]", "_", system.upper())) or self._file.get(system)
+        named = self._environ.get(_PREFIX + re.sub(r"[^A-Z0-9]", "_", system.upper()))
+        secret = named or self._file.get(system) or self._offered.get(system)
         return Credential(secret) if secret else None
 
     def redact(self, value: Any) -> Any:
@@ -54,9 +66,10 @@ class Credentials:
 
     def _known(self) -> list[str]:
         named = [value for name, value in self._environ.items() if name.startswith(_PREFIX)]
-        secrets = {secret for secret in [*named, *self._file.values()] if len(secret) >= _SHORTEST}
-        forms = [form for secret in secrets for form in self._forms.setdefault(secret, _spellings(secret))]
-        return sorted(forms, key=len, reverse=True)
+        for secret in [*named, *self._file.values(), *self._offered.values()]:
+            if len(secret) >= _SHORTEST and secret not in self._forms:
+                self._forms[secret] = _spellings(secret)
+        return sorted({form for forms in self._forms.values() for form in forms}, key=len, reverse=True)
 
     def __repr__(self) -> str:
         return f"Credentials({len(self._known())} known)"
