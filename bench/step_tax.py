@@ -1,0 +1,83 @@
+"""B3: what durable steps cost. A graph of six steps, and the same as six governed tasks, against the stock saver."""
+
+from __future__ import annotations
+
+import operator
+import sqlite3
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiosqlite
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Checkpointer
+from typing_extensions import TypedDict
+
+from bench.trial import Trial, measure
+from interlock.storage.checkpoints import Checkpoints
+from interlock.storage.database import Database
+
+STEPS = [f"step{number}" for number in range(6)]
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+
+
+def six_steps() -> StateGraph[Any, Any, Any, Any]:
+    """The graph that every peer runs: each step appends its name."""
+    builder = StateGraph(State)
+    for name in STEPS:
+        builder.add_node(name, _step(name))
+    for here, there in zip([START, *STEPS], [*STEPS, END], strict=True):
+        builder.add_edge(here, there)
+    return builder
+
+
+def _step(name: str) -> Any:
+    async def step(state: State) -> State:
+        return {"log": [name]}
+
+    return step
+
+
+async def _drive(saver: Checkpointer, runs: int, concurrency: int, commits: Any) -> Trial:
+    graph = six_steps().compile(checkpointer=saver)
+
+    async def once(number: int) -> None:
+        config: Any = {"configurable": {"thread_id": f"run{number}"}}
+        done = await graph.ainvoke({"log": []}, config, durability="sync")
+        assert done["log"] == STEPS
+
+    return await measure(once, runs, concurrency, commits)
+
+
+class _Counted(sqlite3.Connection):
+    """Counts the commits of the stock saver, which has no counter."""
+
+    commits = 0
+
+    def commit(self) -> None:
+        _Counted.commits += self.in_transaction
+        super().commit()
+
+
+async def stock(folder: Path, runs: int, concurrency: int) -> Trial:
+    """The stock saver in its safest setting, which is its default; no ledger, no governance."""
+    async with aiosqlite.connect(folder / "stock.db", factory=_Counted) as connection:
+        saver = AsyncSqliteSaver(connection)
+        await saver.setup()
+        await connection.execute("PRAGMA synchronous = FULL")
+        return await _drive(saver, runs, concurrency, lambda: _Counted.commits)
+
+
+async def saver(folder: Path, runs: int, concurrency: int) -> Trial:
+    """Our saver alone, as a drop-in for the stock one: no ledger, no governance."""
+    db = await Database.open(f"sqlite:///{folder / 'saver.db'}")
+    try:
+        return await _drive(Checkpoints(db), runs, concurrency, lambda: db.commits)
+    finally:
+        await db.close()
+
+
+PEERS = {"stock": stock, "saver": saver}
