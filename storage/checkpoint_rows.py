@@ -37,8 +37,9 @@ _PUT = (
     " metadata = excluded.metadata"
 )
 _PUT_WRITE = (
-    "INSERT INTO writes (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx)"
+    "INSERT INTO writes (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type,"
+    " value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id, task_id, idx)"
 )
 _KEEP_FIRST = f"{_PUT_WRITE} DO NOTHING"
 _KEEP_LAST = (
@@ -61,9 +62,7 @@ class Place(NamedTuple):
         return cls(tenant, str(configurable["thread_id"]), str(configurable.get("checkpoint_ns") or ""))
 
     def config(self, checkpoint_id: str) -> RunnableConfig:
-        return {
-            "configurable": {"thread_id": self.thread_id, "checkpoint_ns": self.ns, "checkpoint_id": checkpoint_id}
-        }
+        return {"configurable": {"thread_id": self.thread_id, "checkpoint_ns": self.ns, "checkpoint_id": checkpoint_id}}
 
 
 class Listing(NamedTuple):
@@ -94,7 +93,11 @@ class Listing(NamedTuple):
 
 
 def put(
-    place: Place, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, serde: SerializerProtocol
+    place: Place,
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    serde: SerializerProtocol,
 ) -> Callable[[Transaction], None]:
     """Encode now, store when the returned function is called."""
     kind, blob = encoded(serde, checkpoint, "the checkpoint")
@@ -105,7 +108,11 @@ def put(
 
 
 def put_writes(
-    place: Place, checkpoint_id: str, task: tuple[str, str], writes: Sequence[tuple[str, Any]], serde: SerializerProtocol
+    place: Place,
+    checkpoint_id: str,
+    task: tuple[str, str],
+    writes: Sequence[tuple[str, Any]],
+    serde: SerializerProtocol,
 ) -> Callable[[Transaction], None]:
     """Encode now, store later: the first of an ordinary write stays, the last of a special one."""
     first: list[tuple[Any, ...]] = []
@@ -223,7 +230,7 @@ def _metadata_bytes(metadata: CheckpointMetadata) -> bytes:
 def _slow_metadata_bytes(metadata: CheckpointMetadata) -> bytes:
     try:
         return json.dumps(metadata).encode()
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise errors.StorageError(
             f"checkpoint metadata cannot be stored: {exc}", "keep strings and numbers in the run's config"
         ) from exc

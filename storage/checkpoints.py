@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
@@ -22,17 +22,19 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
+    get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from interlock import errors
-from interlock.storage import checkpoint_rows, delta, thread_care
-from interlock.storage.checkpoint_rows import Listing, Place
+from interlock.storage import checkpoint_rows, delta
+from interlock.storage.checkpoint_rows import Listing, Place, page
 from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Database
-from interlock.storage.transaction import Transaction
+from interlock.storage.thread_care import copy_thread, forget_runs, keep_latest
+from interlock.storage.transaction import Reader, Transaction
 
 __all__ = ["Checkpoints", "strict_serializer"]
 
@@ -48,16 +50,16 @@ def strict_serializer(
 
 
 class Checkpoints(BaseCheckpointSaver[str]):
-    """A saver for graphs on `db`, for async and sync use.
+    """A saver for graphs on `db`, for async and sync use; cases are driven by `ainvoke`, which keeps their order.
 
-    Raises ConfigurationError for a serializer without an allow-list. Every write may raise Stale (no claim, an
-    old one, a poisoned one), DiskFull, DatabaseLocked or StorageError.
+    Raises ConfigurationError for a serializer that loads any type or unpickles. Every write may raise Stale (no
+    claim, an old one, a poisoned one), DiskFull, DatabaseLocked or StorageError.
     """
 
     def __init__(self, db: Database, *, serde: SerializerProtocol | None = None) -> None:
         super().__init__(serde=serde or strict_serializer())
         inner = self.serde.serde if isinstance(self.serde, EncryptedSerializer) else self.serde
-        if getattr(inner, "_allowed_msgpack_modules", None) is True:
+        if getattr(inner, "_allowed_msgpack_modules", None) is True or getattr(inner, "pickle_fallback", False):
             raise errors.ConfigurationError(
                 "this serializer loads any type", "use strict_serializer(allow=[...]) of interlock.storage.checkpoints"
             )
@@ -132,7 +134,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         listing = Listing.of(_tenant(), config, filter, before)
         left, after, more = limit, None, True
         while more:
-            found, after = await self._db.read(partial(_page, listing=listing, after=after, serde=self.serde))
+            found, after = await self._db.read(partial(page, listing=listing, after=after, serde=self.serde))
             for one in found[:left]:
                 yield one
             left = None if left is None else left - len(found)
@@ -149,7 +151,164 @@ class Checkpoints(BaseCheckpointSaver[str]):
         listing = Listing.of(_tenant(), config, filter, before)
         left, after, more = limit, None, True
         while more:
-            found, after = self._db.read_sync(partial(_page, listing=listing, after=after, serde=self.serde))
+            found, after = self._db.read_sync(partial(page, listing=listing, after=after, serde=self.serde))
             yield from found[:left]
             left = None if left is None else left - len(found)
             more = after is not None and (left is None or left > 0)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return await self._db.read(self._history(config, channels))
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return self._db.read_sync(self._history(config, channels))
+
+    # whole threads
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await self._commit(*_deleting(thread_id))
+
+    def delete_thread(self, thread_id: str) -> None:
+        self._commit_sync(*_deleting(thread_id))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        await self._commit(*_copying(source_thread_id, target_thread_id))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        self._commit_sync(*_copying(source_thread_id, target_thread_id))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Thin out threads ("keep_latest", "delete"); what a growing channel is rebuilt from stays."""
+        for thread_id in thread_ids:
+            await self._commit(*self._pruning(thread_id, strategy))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        for thread_id in thread_ids:
+            self._commit_sync(*self._pruning(thread_id, strategy))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete what runs stored; all or nothing. Raises StorageError when a later checkpoint is built on it."""
+        await self._db.commit(self._forgetting(run_ids))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        self._db.commit_sync(self._forgetting(run_ids))
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
+        """Versions are text that sorts by age; two made from the same one differ."""
+        number = int(str(current).partition(".")[0]) if current is not None else 0
+        return f"{number + 1:032}.{random.random():016}"  # noqa: S311  # no secret
+
+    async def _commit(self, apply: Apply, claim: Claim | None, place: Place) -> None:
+        collected = _COLLECTING.get()
+        if collected is None:
+            await self._db.commit(_guarded(apply, claim, place), claim=claim)
+        else:
+            collected.append(apply)
+
+    def _commit_sync(self, apply: Apply, claim: Claim | None, place: Place) -> None:
+        collected = _COLLECTING.get()
+        if collected is None:
+            self._db.commit_sync(_guarded(apply, claim, place), claim=claim)
+        else:
+            collected.append(apply)
+
+    def _putting(
+        self,
+        claim: Claim | None,
+        place: Place,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+    ) -> Apply:
+        with _poisoning(claim):
+            return checkpoint_rows.put(place, config, checkpoint, metadata, self.serde)
+
+    def _writing(
+        self,
+        claim: Claim | None,
+        place: Place,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task: tuple[str, str],
+    ) -> Apply:
+        with _poisoning(claim):
+            store = checkpoint_rows.put_writes(
+                place, str(config["configurable"]["checkpoint_id"]), task, writes, self.serde
+            )
+        return _together([store, *(claim.take(task[0]) if claim else ())])
+
+    def _load(self, config: RunnableConfig) -> Callable[[Reader], CheckpointTuple | None]:
+        place, checkpoint_id = Place.of(_tenant(), config), get_checkpoint_id(config)
+        return lambda reader: checkpoint_rows.load(reader, place, checkpoint_id, self.serde)
+
+    def _history(
+        self, config: RunnableConfig, channels: Sequence[str]
+    ) -> Callable[[Reader], Mapping[str, DeltaChannelHistory]]:
+        place, checkpoint_id = Place.of(_tenant(), config), get_checkpoint_id(config)
+        return lambda reader: delta.history(reader, place, checkpoint_id, channels, self.serde)
+
+    def _pruning(self, thread_id: str, strategy: str) -> tuple[Apply, Claim | None, Place]:
+        if strategy == "delete":
+            return _deleting(thread_id)
+        if strategy != "keep_latest":
+            raise errors.InputError(f"{strategy!r} is no way to prune", "use 'keep_latest' or 'delete'")
+        claim, place = _claimed(_thread(thread_id))
+        return lambda tx: keep_latest(tx, place.tenant, place.thread_id, self.serde), claim, place
+
+    def _forgetting(self, run_ids: Sequence[str]) -> Apply:
+        tenant, runs = _tenant(), frozenset(map(str, run_ids))
+        return lambda tx: forget_runs(tx, tenant, runs, self.serde)
+
+
+def _tenant() -> str:
+    claim = CLAIM.get()
+    return TENANT.get() if claim is None else claim.tenant
+
+
+def _claimed(config: RunnableConfig) -> tuple[Claim | None, Place]:
+    """Where a write goes, and the claim that covers it; one on another case does not."""
+    claim, place = CLAIM.get(), Place.of(_tenant(), config)
+    return (claim if claim is not None and claim.case_id == place.thread_id else None), place
+
+
+def _thread(thread_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id}}
+
+
+def _deleting(thread_id: str) -> tuple[Apply, Claim | None, Place]:
+    claim, place = _claimed(_thread(thread_id))
+    return lambda tx: checkpoint_rows.delete_thread(tx, place.tenant, place.thread_id), claim, place
+
+
+def _copying(source: str, target: str) -> tuple[Apply, Claim | None, Place]:
+    claim, place = _claimed(_thread(target))
+    return lambda tx: copy_thread(tx, place.tenant, str(source), place.thread_id), claim, place
+
+
+def _guarded(apply: Apply, claim: Claim | None, place: Place) -> Apply:
+    """Without a claim only a thread that is no case may be written; that is known inside the transaction."""
+    if claim is not None:
+        return apply
+    return _together([lambda tx: checkpoint_rows.refuse_governed(tx, place.tenant, place.thread_id), apply])
+
+
+def _together(applies: Sequence[Apply]) -> Apply:
+    def unit(tx: Transaction) -> None:
+        for apply in applies:
+            apply(tx)
+
+    return unit
+
+
+@contextmanager
+def _poisoning(claim: Claim | None) -> Iterator[None]:
+    """LangGraph does not wait for writes: one that cannot even be queued must stop the steps after it too."""
+    try:
+        yield
+    except Exception as exc:
+        if claim is not None:
+            claim.fail(exc)
+        raise

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, StorageError
 from interlock.storage.transaction import Transaction
 
 __all__ = ["CLAIM", "TENANT", "Apply", "Claim"]
@@ -33,6 +33,12 @@ class Claim:
     _waiting: list[tuple[frozenset[str], Apply]] = field(default_factory=list, repr=False)
     _turns: Counter[tuple[str, int, str]] = field(default_factory=Counter, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def fail(self, error: Exception) -> None:
+        """Poison this claim; the first failure under it stays."""
+        with self._lock:
+            if self.poison is None:
+                self.poison = error if isinstance(error, InterlockError) else _other(error)
 
     def later(self, ns: str, apply: Apply) -> None:
         """Commit `apply` with the task of namespace `ns` ("a:TASKID|b:TASKID2"), in call order."""
@@ -66,6 +72,10 @@ class Claim:
         """Count turns from zero again: the next drive restarts tasks from their first line."""
         with self._lock:
             self._turns.clear()
+
+
+def _other(error: Exception) -> StorageError:
+    return StorageError(f"{type(error).__name__}: {error}", "see the error of that write")
 
 
 def _task_ids(ns: str) -> frozenset[str]:

@@ -42,12 +42,8 @@ class _Unit:
     def fail(self, error: Exception) -> None:
         """The caller gets `error`; the claim, if any, is poisoned by the first failure under it."""
         self.error = error
-        if self.claim is not None and self.claim.poison is None:
-            self.claim.poison = (
-                error
-                if isinstance(error, errors.InterlockError)
-                else errors.StorageError(f"{type(error).__name__}: {error}", "see the error of that write")
-            )
+        if self.claim is not None:
+            self.claim.fail(error)
 
     def tell(self) -> None:
         if self.future.done():

@@ -27,7 +27,7 @@ _COUNTERS = "counters_since_delta_snapshot"
 def history(
     reader: Reader, place: Place, checkpoint_id: str | None, channels: Sequence[str], serde: SerializerProtocol
 ) -> dict[str, DeltaChannelHistory]:
-    """Per channel the writes since its nearest snapshot, oldest first, and the snapshot as `seed` where there is one."""
+    """Per channel the writes since its nearest snapshot, oldest first, and that snapshot as `seed`, if any."""
     found: dict[str, list[list[PendingWrite]]] = {channel: [] for channel in channels}
     seeds: dict[str, Any] = {}
     for ancestor, values in _ancestors(reader, place, checkpoint_id, serde):
