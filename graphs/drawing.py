@@ -14,15 +14,29 @@ _MARGIN, _HEAD, _FOOT = 28.0, 62.0, 40.0
 _WIDTH, _LINE, _PAD = 268.0, 17.0, 12.0
 _CHARS = 38
 _STYLE = """
-.map{--paper:#fff;--ink:#16202c;--soft:#5b6878;--line:#8793a3;--box:#f6f8fb;--rim:#c9d2dd;--task:#2f6fde;--gate:#c27803;--no:#c0392b}
-@media (prefers-color-scheme:dark){.map{--paper:#12171e;--ink:#e8edf3;--soft:#9aa8b8;--line:#6d7b8c;--box:#1b232d;--rim:#334050;--task:#6ea4ff;--gate:#e8a33d;--no:#ff7b6b}}
-.map .paper{fill:var(--paper)}.map text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-size:12px;fill:var(--soft)}
-.map .name{font-size:14px;font-weight:600;fill:var(--ink)}.map .title{font-size:18px;font-weight:650;fill:var(--ink)}
-.map .tools{font-family:ui-monospace,"SFMono-Regular",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:11px}
-.map .box{fill:var(--box);stroke:var(--rim)}.map .end{fill:var(--ink)}.map .endname{fill:var(--paper);font-weight:600;text-anchor:middle}
-.map .task{fill:var(--task)}.map .approval{fill:var(--gate)}.map .node{fill:var(--line)}
-.map .way{fill:none;stroke:var(--line);stroke-width:1.5}.map .branch{stroke-dasharray:5 4}.map .reject{stroke:var(--no);stroke-dasharray:2 3}
-.map .tip{fill:var(--line)}.map .notip{fill:var(--no)}.map .sla{text-anchor:end}
+.map{--paper:#fff;--ink:#16202c;--soft:#5b6878;--line:#8793a3;--box:#f6f8fb;--rim:#c9d2dd}
+.map{--task:#2f6fde;--gate:#c27803;--no:#c0392b}
+@media (prefers-color-scheme:dark){
+.map{--paper:#12171e;--ink:#e8edf3;--soft:#9aa8b8;--line:#6d7b8c;--box:#1b232d;--rim:#334050}
+.map{--task:#6ea4ff;--gate:#e8a33d;--no:#ff7b6b}
+}
+.map text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--soft)}
+.map .tools{font:11px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+.map .title{font-size:18px;font-weight:650;fill:var(--ink)}
+.map .name{font-size:14px;font-weight:600;fill:var(--ink)}
+.map .endname{font-weight:600;fill:var(--paper);text-anchor:middle}
+.map .sla{text-anchor:end}
+.map .paper{fill:var(--paper)}
+.map .box{fill:var(--box);stroke:var(--rim)}
+.map .end{fill:var(--ink)}
+.map .task{fill:var(--task)}
+.map .approval{fill:var(--gate)}
+.map .node{fill:var(--line)}
+.map .way{fill:none;stroke:var(--line);stroke-width:1.5}
+.map .branch{stroke-dasharray:5 4}
+.map .reject{stroke:var(--no);stroke-dasharray:2 3}
+.map .tip{fill:var(--line)}
+.map .notip{fill:var(--no)}
 """
 
 
