@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Mapping
-from typing import Annotated, Any, cast, get_type_hints, is_typeddict
+from typing import Annotated, Any, cast, get_type_hints
 
 from pydantic import BaseModel
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, is_typeddict
 
 from interlock import errors
 
@@ -43,6 +43,18 @@ def channels(schema: type[Any]) -> dict[str, Any]:
         )
     hints = get_type_hints(schema, include_extras=True)
     return {name: hint for name, hint in hints.items() if not name.startswith("model_")}
+
+
+def state_of(name: str, *models: type[BaseModel]) -> type[Any]:
+    """A state class with the fields of all models: the input of a workflow and what its tasks give.
+
+    A field that several models have takes the values of all of them.
+    """
+    fields: dict[str, Any] = {}
+    for model in models:
+        for field, info in model.model_fields.items():
+            fields[field] = fields[field] | info.annotation if field in fields else info.annotation
+    return cast("type[Any]", TypedDict(name, fields, total=False))  # type: ignore[operator]  # built from data
 
 
 def extended(schema: type[Any], *, branch: bool = False) -> type[Any]:
