@@ -18,7 +18,7 @@ def maintenance_team(owner: str = "maintenance") -> list[Agent]:
         Agent("diagnostician", skills={"diagnosis"}, scopes=_READ, roles={ROLE}, run=diagnosis.diagnose, owner=owner),
         Agent("coordinator", skills={"merging"}, scopes=_WRITE, roles={ROLE}, run=merging.merge, owner=owner),
         Agent("historian", skills={"asset-history"}, scopes=_READ, roles={ROLE}, run=history.look_back, owner=owner),
-        Agent("planner", skills={"planning"}, roles={ROLE}, run=planner.make_plan, owner=owner),
+        Agent("planner", skills={"planning"}, scopes=_READ, roles={ROLE}, run=planner.make_plan, owner=owner),
         Agent("clerk", skills={"ordering"}, scopes=_WRITE, roles={ROLE}, run=clerk.create_order, owner=owner),
         Agent("scheduler", skills={"scheduling"}, scopes=_WRITE, roles={ROLE}, run=scheduler.schedule, owner=owner),
         Agent("dispatcher", skills={"dispatching"}, scopes=_WRITE, roles={ROLE}, run=dispatcher.assign, owner=owner),

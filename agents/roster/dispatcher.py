@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from interlock import errors
 from interlock.agents.roster.planner import family
 from interlock.clock import parse
+from interlock.ids import digest
 
 if TYPE_CHECKING:
     from interlock.agents.runtime import Call
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Dispatched", "assign", "choose", "on_shift"]
 
 # The skill that a family of failure codes asks for.
-SKILLS = {"CS": "controls", "E": "electrical", "L": "piping", "M": "mechanical"}
+SKILLS = {"C": "mechanical", "CS": "controls", "E": "electrical", "L": "piping", "M": "mechanical", "MT": "mechanical"}
+ANY_OTHER = "operations"
 
 
 class Dispatched(BaseModel):
@@ -25,6 +27,7 @@ class Dispatched(BaseModel):
 
     technician: str
     assigned: bool = False
+    chosen_because: str = "named by a person"
 
 
 def on_shift(hour: int, start: int, end: int) -> bool:
@@ -41,25 +44,29 @@ def objection(technician: Mapping[str, Any], skill: str, hour: int) -> str | Non
     return None
 
 
-def choose(technicians: Sequence[Mapping[str, Any]], skill: str, hour: int) -> tuple[str | None, list[str]]:
-    """The least loaded technician who can do it, ties by id, and what was said against the others."""
+def choose(
+    technicians: Sequence[Mapping[str, Any]], skill: str, hour: int, draw: str = ""
+) -> tuple[Mapping[str, Any] | None, list[str]]:
+    """The least loaded technician who can do it, and what was said against the others.
+
+    Between equals the lot decides; it is drawn from `draw` and the id, so it falls the same way in every run.
+    """
     judged = [(technician, objection(technician, skill, hour)) for technician in technicians]
     able = [technician for technician, why in judged if why is None]
     against = [f"{technician['id']} {why}" for technician, why in judged if why is not None]
-    best = min(able, key=lambda technician: (technician["load"], technician["id"]), default=None)
-    return (None if best is None else str(best["id"])), against
+    return min(able, key=lambda one: (one["load"], digest([draw, one["id"]])), default=None), against
 
 
 async def assign(state: Mapping[str, Any], call: Call) -> Dispatched:
     """Assign the order. Raises AgentFailed, with everyone considered, when nobody of the site can do it."""
     asset, order = state["asset"], state["work_order"]
-    skill = SKILLS.get(family(state["code"]), "operations")
+    skill, hour = SKILLS.get(family(state["code"]), ANY_OTHER), parse(state["starts"]).hour
     query = {"asset": asset, "start": state["start_time"], "request": state["request"]}
-    technicians = await call("cmms.technicians", query)
-    technician, against = choose(technicians, skill, parse(state["starts"]).hour)
-    if technician is None:
+    chosen, against = choose(await call("cmms.technicians", query), skill, hour, order)
+    if chosen is None:
         what = f"no technician for {asset}: {skill} needed at {state['starts']}"
         hint = "answer with the id of a technician of the CMMS"
         raise errors.AgentFailed(what, hint, found={"work_order": order, "skill": skill, "considered": against})
-    await call("cmms.assign", {"work_order": order, "technician": technician})
-    return Dispatched(technician=technician, assigned=True)
+    await call("cmms.assign", {"work_order": order, "technician": chosen["id"]})
+    why = f"has the skill {skill}, is on shift at {hour}:00, {chosen['load']} open orders on {asset}"
+    return Dispatched(technician=str(chosen["id"]), assigned=True, chosen_because=why)

@@ -14,7 +14,7 @@ __all__ = ["Merged", "decide", "merge"]
 
 
 class Merged(BaseModel):
-    """`merged_into` is the open request of a duplicate, None for a new one; `outcome` is open until the order is made."""
+    """`merged_into`: the open request of a duplicate, None for a new one; `outcome` is open until the order is made."""
 
     request: str
     outcome: Literal["open", "duplicate"]

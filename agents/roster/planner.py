@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from interlock import errors
 from interlock.money import Money
 
 if TYPE_CHECKING:
@@ -15,14 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "family", "make_plan", "plan"]
 
-CURRENCY = "USD"
-RATE = Money.of("95.00", CURRENCY)  # one hour of a technician
-
-# By family of failure codes (its letters): default labour in minutes where no past work order tells, and usual parts.
-_LABOUR = {"CS": 180, "E": 240, "L": 240, "M": 360, "OP": 120, "EX": 60, "H": 60}
-_FAMILY_PARTS = {"CS": "180.00", "E": "950.00", "L": "420.00", "M": "1450.00", "OP": "90.00", "EX": "0.00", "H": "0.00"}
-_PARTS = {"M007": "2650.00", "M010": "11800.00", "M011": "4300.00", "M014": "2100.00", "E006": "3600.00", "CS002": "310.00"}
-_URGENT = {"M", "E", "L"}  # corrective work has priority 1 or 2; 5 is preventive
+RATE = {"USD": Money.of("95.00", "USD"), "EUR": Money.of("85.00", "EUR")}  # one hour of a technician
+_URGENT = {"M", "E", "L"}  # families; corrective work has priority 1 or 2, 5 is preventive
 
 
 class Plan(BaseModel):
@@ -42,21 +37,28 @@ def family(code: str) -> str:
     return letters.group() if letters else ""
 
 
-def plan(asset: str, code: str, code_name: str, rule_name: str, typical_minutes: int | None) -> Plan:
-    """The work order for a code on an asset; labour from past work where there was any, else by family."""
-    kind = family(code)
-    minutes = typical_minutes or _LABOUR.get(kind, 180)
-    parts = Money.of(_PARTS.get(code, _FAMILY_PARTS.get(kind, "250.00")), CURRENCY).amount
+def plan(state: Mapping[str, Any], job: Mapping[str, Any]) -> Plan:
+    """The work order for the diagnosed code; labour as past work took, else as the job describes.
+
+    Raises KeyError when there is no hourly rate in the currency of the job.
+    """
+    minutes, parts, currency = state.get("typical_minutes") or job["labour_minutes"], job["parts"], job["currency"]
+    code = state["code"]
     return Plan(
-        description=f"{code_name} of {asset} ({code}), seen by: {rule_name}",
-        priority=1 if kind in _URGENT else 2,
+        description=f"{state['code_name']} of {state['asset']} ({code}), seen by: {state['rule_name']}",
+        priority=1 if family(code) in _URGENT else 2,
         labour_minutes=minutes,
         parts=parts,
-        cost=parts + -(-RATE.amount * minutes // 60),  # a begun minor unit counts
-        currency=CURRENCY,
+        cost=parts + -(-RATE[currency].amount * minutes // 60),  # a begun minor unit counts
+        currency=currency,
     )
 
 
 async def make_plan(state: Mapping[str, Any], call: Call) -> Plan:
-    """Plan from what diagnosis and history found; reads no system."""
-    return plan(state["asset"], state["code"], state["code_name"], state["rule_name"], state.get("typical_minutes"))
+    """Price the job of the diagnosed code. Raises AgentFailed when the CMMS describes none, or in another currency."""
+    code = state["code"]
+    job = await call("cmms.job", {"code": code})
+    if job is None or job["currency"] not in RATE:
+        what = f"no job is described for {code}" if job is None else f"no hourly rate in {job['currency']}"
+        raise errors.AgentFailed(what, "answer with the plan yourself, or complete the CMMS", found={"job": job})
+    return plan(state, job)

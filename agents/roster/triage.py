@@ -75,6 +75,16 @@ class Event(BaseModel):
         """What makes it this event: asset, rule (or figure) and start."""
         return f"{self.asset_name}/{self.rule_id or self.kpi}/{self.start_time}"
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it stands among others: start, then asset, then rule (or figure)."""
+        return self.start_time, self.asset_name, self.rule_id or self.kpi or ""
+
+    @property
+    def queue(self) -> str:
+        """Events of one asset have the same queue, whether they name it by number and name or by name alone."""
+        return (self.equipment_name or self.equipment_id or "").casefold()
+
 
 class Triaged(BaseModel):
     """The event in the words of the CMMS. `codes` in the order of the rule's mapping, `code_names` beside them."""

@@ -23,6 +23,7 @@ from interlock.examples.enterprise.cmms_store import CmmsStore, Refused
 from interlock.tools.systems.cmms import event_time
 
 Access = Literal["read", "write"]
+Key = Annotated[str, Header(min_length=1, max_length=300)]
 
 
 class Strict(BaseModel):
@@ -114,6 +115,10 @@ def _add_reads(app: FastAPI, store: CmmsStore, guard: list[Any]) -> None:
     ) -> dict[str, Any]:
         return store.history(codes, _time(before), asset, limit)
 
+    @app.get("/jobs", dependencies=guard)
+    def job(code: str) -> dict[str, Any]:
+        return store.job(code)
+
     @app.get("/technicians", dependencies=guard)
     def technicians(asset: str, start: str, request: str) -> list[dict[str, Any]]:
         return store.technicians(asset, _time(start), request)
@@ -131,7 +136,7 @@ def _add_reports(app: FastAPI, store: CmmsStore, guard: list[Any]) -> None:
         return store.report(body.key, body.asset, body.code, _time(body.start))
 
     @app.post("/work-orders", dependencies=guard)
-    def create(body: Order, response: Response, idempotency_key: Annotated[str, Header(min_length=1)]) -> dict[str, Any]:
+    def create(body: Order, response: Response, idempotency_key: Key) -> dict[str, Any]:
         order, created = store.create(idempotency_key, body.model_dump())
         response.status_code = 201 if created else 200
         return order

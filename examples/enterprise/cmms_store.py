@@ -23,13 +23,15 @@ OPEN_FOR = timedelta(hours=24)  # how long a request takes in further alerts, in
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS assets(id TEXT PRIMARY KEY, name TEXT, site TEXT);
 CREATE TABLE IF NOT EXISTS rules(id TEXT PRIMARY KEY, name TEXT);
-CREATE TABLE IF NOT EXISTS rule_codes(rule TEXT, position INTEGER, code TEXT, description TEXT, PRIMARY KEY(rule, code));
+CREATE TABLE IF NOT EXISTS rule_codes(rule TEXT, position INTEGER, code TEXT, description TEXT,
+  PRIMARY KEY(rule, code));
 CREATE TABLE IF NOT EXISTS history(id TEXT PRIMARY KEY, asset TEXT, code TEXT, description TEXT, preventive INTEGER,
   priority INTEGER, finished TEXT, minutes INTEGER);
 CREATE INDEX IF NOT EXISTS history_code ON history(code, finished);
 CREATE INDEX IF NOT EXISTS history_asset ON history(asset, finished);
 CREATE TABLE IF NOT EXISTS technicians(id TEXT PRIMARY KEY, name TEXT, site TEXT, skills TEXT, assets TEXT,
   shift_start INTEGER, shift_end INTEGER);
+CREATE TABLE IF NOT EXISTS jobs(code TEXT PRIMARY KEY, labour_minutes INTEGER, parts INTEGER, currency TEXT);
 CREATE TABLE IF NOT EXISTS requests(id TEXT PRIMARY KEY, asset TEXT, code TEXT, first TEXT, alert TEXT,
   UNIQUE(asset, code, first));
 CREATE TABLE IF NOT EXISTS alerts(key TEXT PRIMARY KEY, asset TEXT, code TEXT, start TEXT, answer TEXT);
@@ -39,8 +41,13 @@ CREATE INDEX IF NOT EXISTS work_orders_asset ON work_orders(asset);
 CREATE TABLE IF NOT EXISTS counters(name TEXT PRIMARY KEY, value INTEGER);
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT);
 """
-_REFERENCE = ("assets", "rules", "rule_codes", "history", "technicians")
-_NEXT = {"schedule": ("created", "scheduled"), "assign": ("scheduled", "assigned"), "close": ("assigned", "released")}
+_REFERENCE = ("assets", "rules", "rule_codes", "history", "technicians", "jobs")
+_STAGES = ("created", "scheduled", "assigned", "released")
+_STEPS = {"schedule": "scheduled", "assign": "assigned", "close": "released"}
+
+
+_INSERT_ORDER = "INSERT INTO work_orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_COUNT_DOUBLE = "INSERT INTO counters VALUES ('refused_doubles', 1) ON CONFLICT DO UPDATE SET value = value + 1"
 
 
 class Refused(Exception):
@@ -101,6 +108,7 @@ class CmmsStore:
             "rule_codes": reference.rule_codes,
             "history": reference.history,
             "technicians": reference.technicians,
+            "jobs": reference.jobs,
         }
         with self._write() as db:
             for table, rows in parts.items():
@@ -113,8 +121,11 @@ class CmmsStore:
     # -- reads
 
     def asset(self, name: str) -> dict[str, Any]:
-        """By id, or by name in any case. Raises Refused(404)."""
-        found = self._rows("SELECT * FROM assets WHERE id = ? OR lower(name) = lower(?) ORDER BY id", (name, name))
+        """By id, else by name in any case. Raises Refused(404), or Refused(409) when several have the name."""
+        sql = "SELECT * FROM assets WHERE id = ? OR lower(name) = lower(?) ORDER BY id <> ?, id"
+        found = self._rows(sql, (name, name, name))
+        if len(found) > 1 and found[0]["id"] != name:
+            raise Refused(409, f"{name!r} is the name of {', '.join(asset['id'] for asset in found)}")
         return found[0] if found else _absent(f"no asset {name!r}")
 
     def rule(self, rule: str) -> dict[str, Any]:
@@ -142,13 +153,22 @@ class CmmsStore:
             "newest": [row["id"] for row in rows[:limit]],
         }
 
+    def job(self, code: str) -> dict[str, Any]:
+        """Usual labour and parts of a failure code, else of its family (the letters before its number).
+
+        `{code, labour_minutes, parts, currency}`, parts in minor units. Raises Refused(404).
+        """
+        sql = "SELECT * FROM jobs WHERE code IN (?, ?) ORDER BY length(code) DESC"
+        found = self._rows(sql, (code, code.rstrip("0123456789")))
+        return {**found[0], "code": code} if found else _absent(f"no job is described for {code!r}")
+
     def technicians(self, asset: str, start: str, request: str) -> list[dict[str, Any]]:
         """Those who cover an asset, with their load: other open orders of this asset at `start`, in event time."""
         site = self.asset(asset)["site"]
         people = self._rows("SELECT * FROM technicians WHERE site = ? ORDER BY id", (site,))
+        lists = ({**one, "skills": _list(one["skills"]), "assets": _list(one["assets"])} for one in people)
         load = self._load(asset, start, request)
-        rows = [{**p, "skills": _list(p["skills"]), "assets": _list(p["assets"]), "load": load.get(p["id"], 0)} for p in people]
-        return [row for row in rows if not row["assets"] or asset in row["assets"]]
+        return [{**one, "load": load.get(one["id"], 0)} for one in lists if asset in (one["assets"] or [asset])]
 
     def _load(self, asset: str, start: str, request: str) -> dict[str, int]:
         sql = """SELECT w.technician, count(*) AS n FROM work_orders w JOIN requests r ON r.id = w.request
@@ -167,7 +187,7 @@ class CmmsStore:
     # -- requests
 
     def report(self, key: str, asset: str, code: str, start: str) -> dict[str, Any]:
-        """Open a request for an alert, or join the open one. `{request, joined, first, alert}`, the same for a key ever after.
+        """Open a request for an alert, or join the open one: `{request, joined, first, alert}`, the same ever after.
 
         Joins when asset and code are equal and the alert starts 0 to 24 hours after that request's first alert.
         Raises Refused(404) for an unknown asset, Refused(409) when the key was used for another alert.
@@ -192,11 +212,11 @@ class CmmsStore:
         body = json.dumps(order, sort_keys=True)
         row = ("WO" + order["request"][2:], key, order["request"], asset, body, "created", None, None, None)
         with self._write() as db:
-            made = db.execute(f"INSERT INTO work_orders VALUES ({', '.join('?' * 9)}) ON CONFLICT DO NOTHING", row)
-            if made.rowcount == 0:
-                db.execute("INSERT INTO counters VALUES ('refused_doubles', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+            made = db.execute(_INSERT_ORDER, row).rowcount > 0
+            if not made:
+                db.execute(_COUNT_DOUBLE)
         found = self._rows("SELECT * FROM work_orders WHERE key = ? OR id = ?", (key, row[0]))[0]
-        return _same({"key": found["key"], "body": found["body"]}, {"key": key, "body": body}, _order(found)), bool(made.rowcount)
+        return _same(found, {"key": key, "body": body}, _order(found)), made
 
     def _request(self, request: str) -> dict[str, Any]:
         found = self._rows("SELECT * FROM requests WHERE id = ?", (request,))
@@ -218,16 +238,15 @@ class CmmsStore:
 
         Raises Refused(404) or, when the order stands elsewhere, Refused(409).
         """
-        before, after = _NEXT[step]
+        after = _STEPS[step]
+        place = _STAGES.index(after)
+        sets = "".join(f"{name} = ?, " for name in values)
+        sql = f"UPDATE work_orders SET {sets}status = ? WHERE id = ? AND status = ?"  # noqa: S608
+        with self._write() as db:
+            db.execute(sql, (*values.values(), after, order, _STAGES[place - 1]))
         current = self.work_order(order)
-        if current["status"] == before:
-            sets = "".join(f"{name} = ?, " for name in values)
-            sql = f"UPDATE work_orders SET {sets}status = ? WHERE id = ? AND status = ?"  # noqa: S608
-            with self._write() as db:
-                db.execute(sql, (*values.values(), after, order, before))
-            current = self.work_order(order)
-        done = current["status"] not in ("created", before, "cancelled")
-        if not done or any(current[name] != value for name, value in values.items()):
+        taken = current["status"] in _STAGES[place:]
+        if not taken or any(current[name] != value for name, value in values.items()):
             raise Refused(409, f"work order {order} is {current['status']}: it cannot be {after} as asked")
         return current
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from interlock import errors
 from interlock.clock import iso
 from interlock.examples.enterprise.tables import Line, lines
+from interlock.money import Money
 from interlock.tools.systems.cmms import anomaly_rule, event_time
 
 RULES = "alert_rule.csv"
@@ -17,8 +20,11 @@ ANOMALY_CODES = "anomaly_to_failure_code_mapping.csv"
 HISTORY = "all_wo_with_code_component_events.csv"
 ASSETS = "assets.csv"
 TECHNICIANS = "technicians.csv"
+JOBS = "jobs.csv"
+# What a folder without technicians or jobs gets: the crew of an invented plant, at every site, and its prices.
 CREW = Path(__file__).parent / "crew.csv"
-_FILES = (RULES, RULE_CODES, ANOMALY_CODES, HISTORY, ASSETS, TECHNICIANS)
+PRICES = Path(__file__).parent / "jobs.csv"
+_FILES = (RULES, RULE_CODES, ANOMALY_CODES, HISTORY, ASSETS, TECHNICIANS, JOBS)
 _TIME_HINT = "write times as 11/24/20 19:00 (UTC) or in ISO 8601"
 
 Row = tuple[Any, ...]
@@ -34,6 +40,7 @@ class Reference:
     rule_codes: list[Row] = field(default_factory=list)  # rule, position, code, description
     history: list[Row] = field(default_factory=list)  # id, asset, code, description, preventive, priority, at, minutes
     technicians: list[Row] = field(default_factory=list)  # id, name, site, skills, assets, shift start, shift end
+    jobs: list[Row] = field(default_factory=list)  # code or family, labour minutes, parts, currency
 
 
 def site_of(asset: str) -> str:
@@ -43,17 +50,20 @@ def site_of(asset: str) -> str:
 
 def read_reference(folder: Path) -> Reference:
     """Read a folder. Raises InputError with file, line, column and hint for whatever is wrong in it."""
+    if not folder.is_dir():
+        raise errors.InputError(f"there is no folder {folder}", "name the folder of the plant's CSV files")
     reference = Reference(_digest(folder))
     _read_assets(folder, reference)
     _read_rules(folder, reference)
     _read_history(folder, reference)
     _read_technicians(folder, reference)
+    _read_jobs(folder, reference)
     return reference
 
 
 def _digest(folder: Path) -> str:
     whole = hashlib.sha256()
-    for path in (*(folder / name for name in _FILES), CREW):
+    for path in (*(folder / name for name in _FILES), CREW, PRICES):
         whole.update(path.read_bytes() if path.is_file() else b"-")
     return whole.hexdigest()
 
@@ -144,3 +154,25 @@ def _hour(text: str) -> int:
     if not 0 <= int(text) <= 24:
         raise ValueError(text)
     return int(text)
+
+
+def _read_jobs(folder: Path, reference: Reference) -> None:
+    own = folder / JOBS
+    for line in lines(own if own.exists() else PRICES, ("code", "labour_minutes", "parts", "currency")):
+        minutes = line.value("labour_minutes", _positive, "write whole minutes, as 180")
+        price = partial(_price, currency=line.text("currency"))
+        parts = line.value("parts", price, "write an amount, as 98.70")
+        reference.jobs.append((line.text("code"), minutes, parts, line["currency"]))
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _price(text: str, currency: str) -> int:
+    amount = Money.of(text, currency).amount
+    if amount < 0:
+        raise ValueError(text)
+    return amount

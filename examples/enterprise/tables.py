@@ -65,7 +65,8 @@ def _parse(path: Path, reader: Iterator[list[str]], columns: Sequence[str], opti
             fields = _fields(path, number, header, row)
             yield Line(path, number, {name: fields.get(name, "") for name in (*columns, *optional)})
     except csv.Error as exc:
-        raise errors.InputError(f"{path}, line {number + 1}: {exc}", "quote the field, or save it as CSV again") from exc
+        hint = "quote the field, or save it as CSV again"
+        raise errors.InputError(f"{path}, line {number + 1}: {exc}", hint) from exc
     if header is None:
         raise errors.InputError(f"{path}: is empty", f"its first line must name {', '.join(columns)}")
 

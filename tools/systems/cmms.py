@@ -22,7 +22,8 @@ Limit = Annotated[int, Field(ge=0, le=100)]
 
 _ADDRESS_HINT = "check the address of the CMMS and that it runs, then run the same command again"
 _CREDENTIAL_HINT = "give the plane a valid credential for the system 'cmms'"
-_DOWN = (502, 503, 504)
+_NOT_NOW = 503  # refused before anything was done
+_DOWN = (502, _NOT_NOW, 504)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
@@ -72,6 +73,10 @@ class Cmms:
         params = {"before": before, "codes": codes, "limit": limit} | ({"asset": asset} if asset else {})
         return await self._get(credential, "/history", params)
 
+    async def job(self, credential: str, code: str) -> dict[str, Any] | None:
+        """Usual labour (minutes) and parts (minor units) of a failure code; None when there is no such job."""
+        return await self._find(credential, "/jobs", {"code": code})
+
     async def technicians(self, credential: str, asset: str, start: str, request: str) -> Any:
         """Who covers the asset, with skills, shift hours and load."""
         return await self._get(credential, "/technicians", {"asset": asset, "start": start, "request": request})
@@ -116,14 +121,21 @@ class Cmms:
             raise errors.UnknownOutcome(what, "look in the CMMS whether it happened") from exc
 
     def _content(self, answer: httpx.Response) -> Any:
-        if answer.status_code in (401, 403):
+        status, asked = answer.status_code, f"{answer.request.method} {answer.request.url.path}"
+        if status in (401, 403):
             raise errors.ToolFailed(f"the CMMS refuses the credential: {_detail(answer)}", _CREDENTIAL_HINT)
-        if answer.status_code in _DOWN:
-            raise errors.Unreachable(f"the CMMS at {self.base_url} is down ({answer.status_code})", _ADDRESS_HINT)
-        if answer.is_error:
-            hint = "correct the arguments" if answer.status_code < 500 else "look into the log of the CMMS"
-            raise errors.ToolFailed(f"the CMMS answers {answer.status_code}: {_detail(answer)}", hint)
-        return answer.json()
+        if status >= 500 and status != _NOT_NOW and answer.request.method != "GET":
+            # A gateway in between, or the system itself, may have failed after the write was done.
+            raise errors.UnknownOutcome(f"the CMMS answers {status} to {asked}", "look in the CMMS whether it happened")
+        if status in _DOWN:
+            raise errors.Unreachable(f"the CMMS at {self.base_url} is down ({status})", _ADDRESS_HINT)
+        if not answer.is_success:
+            hint = "correct the arguments" if status < 500 else "look into the log of the CMMS"
+            raise errors.ToolFailed(f"the CMMS answers {status}: {_detail(answer)}", hint)
+        try:
+            return answer.json()
+        except ValueError as exc:
+            raise errors.ToolFailed(f"the answer to {asked} is no JSON: {answer.text[:80]!r}", _ADDRESS_HINT) from exc
 
 
 def _detail(answer: httpx.Response) -> str:
@@ -161,17 +173,26 @@ def _reads(cmms: Cmms) -> list[Callable[..., Any]]:
 
     @tool(name="cmms.history", **read)
     async def history(
-        before: Text, ctx: ToolContext, codes: list[str] = [], asset: str | None = None, limit: Limit = 5  # noqa: B006
+        before: Text,
+        ctx: ToolContext,
+        codes: list[str] = [],  # noqa: B006 (copied per call)
+        asset: str | None = None,
+        limit: Limit = 5,
     ) -> Any:
         """Work orders finished before a time, of one asset or all: counts, cited ids, median minutes per code."""
         return await cmms.history(_credential(ctx), before, codes, asset, limit)
+
+    @tool(name="cmms.job", **read)
+    async def job(code: Text, ctx: ToolContext) -> Any:
+        """Usual labour and price of parts of a failure code; null when none is described."""
+        return await cmms.job(_credential(ctx), code)
 
     @tool(name="cmms.technicians", **read)
     async def technicians(asset: Text, start: Text, request: Text, ctx: ToolContext) -> Any:
         """Technicians who cover an asset, with skills, shift hours and load at a time."""
         return await cmms.technicians(_credential(ctx), asset, start, request)
 
-    return [asset, rule, history, technicians]
+    return [asset, rule, history, job, technicians]
 
 
 def _writes(cmms: Cmms, sandbox: bool) -> list[Callable[..., Any]]:
@@ -204,7 +225,7 @@ def _create(cmms: Cmms, sandbox: bool) -> Callable[..., Any]:
         compensate=undo,
         **_write(sandbox),
     )
-    async def create_work_order(
+    async def create_work_order(  # noqa: PLR0917 (the arguments of the tool)
         request: Text,
         asset: Text,
         code: Text,
