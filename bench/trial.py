@@ -35,11 +35,6 @@ class Trial:
         return 1000 * self.cpu_s / self.runs
 
     @property
-    def micros(self) -> float:
-        """Microseconds of wall-clock time per run."""
-        return 1e6 * self.seconds / self.runs
-
-    @property
     def commits_per_run(self) -> float:
         return self.commits / self.runs
 

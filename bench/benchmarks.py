@@ -1,0 +1,43 @@
+"""The benchmarks by name: which peers run which load, and which counts must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bench import durable_record, step_tax
+from bench.trial import Peer
+
+__all__ = ["BENCHMARKS", "Benchmark"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """`loads`: how many runs are made at which concurrency. The first peer is what the other ones are compared with.
+
+    `most_commits`: commits per run that a peer may need at a concurrency. Counts repeat, so they are a gate.
+    """
+
+    title: str
+    unit: str
+    peers: Mapping[str, Peer]
+    loads: Mapping[int, int]
+    most_commits: Mapping[tuple[str, int], float] = field(default_factory=dict)
+
+
+BENCHMARKS = {
+    "B2": Benchmark(
+        "A ledger record, durable before its caller goes on",
+        "record",
+        durable_record.PEERS,
+        {1: 400, 16: 1600, 64: 6400},
+        {("committer", 16): 0.1, ("committer", 64): 0.05},
+    ),
+    "B3": Benchmark(
+        "A case of six steps, every step durable",
+        "case",
+        step_tax.PEERS,
+        {1: 60, 16: 320},
+        {("saver", 1): 8, ("saver", 16): 1.5},
+    ),
+}
