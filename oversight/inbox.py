@@ -7,20 +7,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jsonschema_rs
+import orjson
 
 from interlock import errors
 from interlock.clock import Clock, iso
+from interlock.ids import canonical
 from interlock.observability.ledger import Ledger
 from interlock.oversight import inbox_rows as rows
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
-from interlock.oversight.eligibility import Eligibility, expired, separated
+from interlock.oversight.eligibility import Eligibility, expired
 from interlock.oversight.items import Decision, Item, Kind, Page
+from interlock.oversight.need import separated
 from interlock.oversight.policy import Policies
 from interlock.storage.claim import Apply
 from interlock.storage.database import Database, Reader, Transaction
 
 __all__ = ["Decision", "Granted", "Inbox", "Item", "Page", "separated"]
+
+Items = list[Item]  # inside `Inbox`, `list` is its method
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Inbox:
     InputError on arguments that do not fit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the layers below, in their order
         self, db: Database, ledger: Ledger, policies: Policies, actors: Actors, clock: Clock, tenant: str = "default"
     ) -> None:
         self._db = db
@@ -46,7 +51,7 @@ class Inbox:
         self._policies = policies
         self._clock = clock
         self._tenant = tenant
-        self._eligibility = Eligibility(policies, actors, lambda workflow: self.owner_of(workflow))
+        self._eligibility = Eligibility(policies, actors, lambda workflow: self.owner_of(workflow))  # noqa: PLW0108  # set later
         self.wake: Callable[[str, str], None] = _nobody
         self.owner_of: Callable[[str], str] = _no_owner
         self.digest_of: Callable[[Item, Mapping[str, Any]], str] | None = None
@@ -54,7 +59,7 @@ class Inbox:
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
-    async def list(
+    async def list(  # noqa: PLR0917  # the public interface
         self,
         kind: Kind | None = None,
         status: str | None = "open",
@@ -70,8 +75,8 @@ class Inbox:
         Raises InputError on a cursor or limit that is none.
         """
         wanted = rows.Filter(tenant or self._tenant, kind, status, case_id, rows.position(cursor))
-        if limit < 1:
-            raise errors.InputError(f"limit is {limit}", "give at least 1")
+        if not isinstance(limit, int) or limit < 1:
+            raise errors.InputError(f"limit is {limit!r}", "give at least 1")
         found = await self._db.read(lambda tx: rows.take(self._for_role(rows.scan(tx, wanted), role), limit + 1))
         more = len(found) > limit
         return Page(found[:limit], str(found[limit - 1].seq) if more else None)
@@ -80,7 +85,7 @@ class Inbox:
         """One item. Raises NotFound."""
         return await self._db.read(lambda tx: rows.load(tx, tenant or self._tenant, item_id))
 
-    async def of_effect(self, effect_key: str, *, tenant: str | None = None) -> list[Item]:
+    async def of_effect(self, effect_key: str, *, tenant: str | None = None) -> Items:
         """The questions asked for one call, oldest first."""
         return await self._db.read(lambda tx: rows.of_effect(tx, tenant or self._tenant, effect_key))
 
@@ -103,7 +108,10 @@ class Inbox:
     # --- answering -------------------------------------------------------------------------------------------------
 
     async def claim(self, item_id: str, *, by: str, tenant: str | None = None) -> Item:
-        """Take an open item, so that others see it and work time counts. Raises NotAuthorized, Conflict, AlreadyDecided."""
+        """Take an open item, so that others see it and work time counts.
+
+        Raises NotAuthorized, Conflict (somebody else has it), AlreadyDecided, NotFound.
+        """
         item = await self.get(item_id, tenant=tenant)
         await self._permitted(item, by, item.request)
         at = iso(self._clock.now())
@@ -129,11 +137,11 @@ class Inbox:
         """Answer an approval or an exception. The same answer of the same person again returns the first one.
 
         Give `digest` to be sure that it is the action you saw. Raises NotAuthorized, AlreadyDecided, Expired,
-        Conflict (another digest), InputError (a task, or an edit that does not fit), NotFound.
+        Conflict (another digest), InputError (a task, an edit or a response that does not fit), NotFound.
         """
         item = await self.get(item_id, tenant=tenant)
-        if item.kind == "task":
-            raise errors.InputError(f"{item.id} is a task", "complete it with its output")
+        if item.kind == "task" or decision.kind == "complete":
+            raise errors.InputError(f"{item.id} takes no {decision.kind!r}", "complete tasks, decide everything else")
         if digest is not None and digest != item.digest:
             raise errors.Conflict(f"{item.id} asks for another action than was shown", "read the item again")
         if (first := rows.answered(item, decision, by)) is not None:
@@ -175,20 +183,19 @@ class Inbox:
 
     def _asked(self, item: Item, decision: Decision) -> Request | None:
         """The request that a decision is about: that of the edited action after an edit."""
-        if decision.kind != "edit" or item.request is None:
+        if decision.kind != "edit":
             return item.request
-        if self.request_of is not None:
-            return self.request_of(item, decision.args or {})
-        context = {**item.request.context, "args": decision.args}
-        return replace(item.request, context=self._policies.complete_context(item.request.action, context))
+        if self.request_of is None or item.kind != "approval":
+            raise errors.InputError(f"{item.id} cannot be edited", "approve, reject or respond")
+        return self.request_of(item, decision.args or {})
 
     def _bound(self, item: Item, decision: Decision) -> Decision:
-        """The decision with the digest of what it decides."""
-        if decision.kind != "edit":
-            return replace(decision, digest=item.digest)
-        if self.digest_of is None or item.kind != "approval":
-            raise errors.InputError(f"{item.id} cannot be edited", "approve, reject or respond")
-        return replace(decision, digest=self.digest_of(item, decision.args or {}))
+        """The decision with the digest of what it decides. Raises InputError on a response that does not fit."""
+        if decision.kind == "edit" and self.digest_of is not None:
+            return replace(decision, digest=self.digest_of(item, decision.args or {}))
+        if decision.kind == "respond" and item.kind == "exception":
+            _fits(item, decision.value)
+        return replace(decision, digest=item.digest)
 
     async def _permitted(self, item: Item, by: str, request: Request | None) -> Person:
         """The person, if they may answer. A refusal is recorded before it is raised."""
@@ -197,8 +204,8 @@ class Inbox:
             self._eligibility.check(item, person, request)
         except errors.NotAuthorized as exc:
             data = {"what": f"inbox item {item.id}", "why": exc.message}
-            denied = self._ledger.event("access.denied", tenant=item.tenant, case_id=item.case_id, actor=by, data=data)
-            await self._ledger.record(denied)
+            where = {"tenant": item.tenant, "case_id": item.case_id, "actor": str(by)}
+            await self._ledger.record(self._ledger.event("access.denied", **where, data=data))
             raise
         return person
 
@@ -234,7 +241,7 @@ class Inbox:
         """
         where = (tenant or self._tenant, case_id, effect_key, digest)
         found = await self._db.read(lambda tx: rows.approvals(tx, *where))
-        counted: list[Item] = []
+        counted: Items = []
         for item in found:
             others = [str(other.decided_by) for other in counted]
             if item.decided_by not in others and self._eligibility.still(item, request, others):
@@ -242,13 +249,17 @@ class Inbox:
         names = [item.authority for item in counted]
         return Granted({name: names.count(name) for name in dict.fromkeys(names)}, counted)
 
-    def use(self, tx: Transaction, items: list[Item], at: str) -> None:
+    def use(self, tx: Transaction, items: Items, at: str) -> None:
         """Mark approvals as used, in the commit of the intent. Raises Denied when one was used already."""
         for item in items:
             if not rows.use(tx, item, at):
                 raise errors.Denied(f"the approval {item.id} was used already", "an approval serves one call")
 
-    def items_of(self, reader: Reader, tenant: str, effect_key: str) -> list[Item]:
+    def withdraw(self, tx: Transaction, tenant: str, effect_key: str) -> None:
+        """Close the open questions of a call that goes on without them."""
+        rows.withdraw(tx, tenant, effect_key)
+
+    def items_of(self, reader: Reader, tenant: str, effect_key: str) -> Items:
         """`of_effect` inside a transaction."""
         return rows.of_effect(reader, tenant, effect_key)
 
@@ -287,10 +298,12 @@ def _money(item: Item, request: Request | None) -> Any:
 
 
 def _fits(item: Item, output: Any) -> None:
+    """Raises InputError on an output that is no JSON, or not what the item's schema asks for."""
+    value = orjson.loads(canonical(output))
     if item.output_schema is None:
         return
     try:
-        jsonschema_rs.validator_for(dict(item.output_schema)).validate(output)
+        jsonschema_rs.validator_for(dict(item.output_schema)).validate(value)
     except jsonschema_rs.ValidationError as exc:
         where = "/".join(str(part) for part in exc.instance_path) or "the output"
         raise errors.InputError(f"{where}: {exc.message}", "hand in what the task's output schema asks for") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,7 +15,7 @@ from interlock.storage.database import Reader, Transaction
 
 __all__ = [
     "Answer", "Filter", "answered", "approvals", "claim", "expire", "insert", "load", "of_effect", "position", "scan",
-    "settle", "take", "use",
+    "settle", "take", "use", "withdraw",
 ]  # fmt: skip
 
 _NAMES = ", ".join(COLUMNS)
@@ -35,7 +36,9 @@ _DECISION = (
 _QUEUE = "UPDATE cases SET status = 'queued', updated_at = ? WHERE tenant = ? AND case_id = ? AND status = 'waiting'"
 _EXPIRE = "UPDATE inbox SET status = 'expired' WHERE tenant = ? AND id = ? AND status = 'open'"
 _USE = "UPDATE inbox SET used_at = ? WHERE tenant = ? AND id = ? AND status = 'decided' AND used_at IS NULL"
+_WITHDRAW = "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND effect_key = ? AND status = 'open'"
 _YES = frozenset({"approve", "edit"})
+_CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def position(cursor: str | None) -> int:
     """The seq in a cursor. Raises InputError."""
     if cursor is None:
         return 0
-    if not cursor.isascii() or not cursor.isdigit():
+    if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
         raise errors.InputError(f"{cursor!r} is no cursor", "give the cursor of the page before")
     return int(cursor)
 
@@ -172,3 +175,8 @@ def expire(tx: Transaction, item: Item, at: str) -> bool:
 def use(tx: Transaction, item: Item, at: str) -> bool:
     """Mark an approval as used; False when it was."""
     return tx.execute(_USE, (at, item.tenant, item.id)) == 1
+
+
+def withdraw(tx: Transaction, tenant: str, effect_key: str) -> None:
+    """Close what is still asked about a call that needs no answer any more."""
+    tx.execute(_WITHDRAW, (tenant, effect_key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from interlock.storage.chain import SALT_BYTES, STREAM, Event, Head, Header, payload_hash, row_hash
@@ -19,8 +20,8 @@ _SAVE_HEAD = (
     " ON CONFLICT (tenant, stream) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"
 )
 _ADD_EVENT = (
-    "INSERT INTO ledger (stream, seq, at, type, schema_version, tenant, case_id, actor, payload_hash,"
-    " identity, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO ledger (stream, seq, at, type, schema_version, tenant, case_id, actor, identity,"
+    " payload_hash, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (tenant, identity) DO NOTHING"
 )
 _ADD_PAYLOAD = "INSERT INTO payloads (tenant, hash, salt, data) VALUES (?, ?, ?, ?)"
@@ -59,6 +60,10 @@ class Transaction(Reader, Protocol):
         """Chain an event: its seq, or None (nothing written) when its identity is already there."""
         ...
 
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What is done inside is undone when it raises, and the rest of the unit stands."""
+        ...
+
 
 class SqliteReader:
     """`Reader` on a connection whose row factory is `sqlite3.Row`."""
@@ -95,11 +100,25 @@ class SqliteTransaction(SqliteReader):
         payload = payload_hash(salt, event.body)
         header = _header(event, head.seq + 1)
         link = row_hash(head.hash, header, payload)
-        if not self.execute(_ADD_EVENT, (*header, payload, event.identity, head.hash, link)):
+        if not self.execute(_ADD_EVENT, (*header, payload, head.hash, link)):
             return None
         self.execute(_ADD_PAYLOAD, (event.tenant, payload, salt, event.body))
         self.head = Head(header.seq, link)
         return header.seq
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        head = self.head
+        self.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:  # a full disk can end the whole transaction
+                self.execute("ROLLBACK TO part")
+                self.execute("RELEASE part")
+            self.head = head
+            raise
+        self.execute("RELEASE part")
 
     def save_head(self) -> None:
         """Write down where the chain ends, so that a cut-off end is seen."""
@@ -112,4 +131,5 @@ class SqliteTransaction(SqliteReader):
 
 
 def _header(event: Event, seq: int) -> Header:
-    return Header(STREAM, seq, event.at, event.type, event.schema_version, event.tenant, event.case_id, event.actor)
+    about = event.at, event.type, event.schema_version, event.tenant, event.case_id, event.actor, event.identity
+    return Header(STREAM, seq, *about)

@@ -19,7 +19,7 @@ from interlock.tools.contract import ToolSpec
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
-__all__ = ["Attempt", "Refused", "admit", "rewrite"]
+__all__ = ["Attempt", "Refused", "admit", "begin", "refused", "rewrite"]
 
 
 class Refused(Exception):
@@ -32,19 +32,25 @@ class Refused(Exception):
 
 @dataclass
 class Attempt:
-    """What is known of a call so far; each step of the gateway fills in its part."""
+    """What is known of a call so far; each step of the gateway fills in its part.
+
+    `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
+    after an edit. `number` counts executions from 1. `patient`: it has waited once for a lease.
+    """
 
     name: str
     raw: Any
     site: CallSite
     key: str | None
     approval: str | None
+    slot: int | str
     effect_key: str
     spec: ToolSpec = field(init=False)
     actor: Actor = field(init=False)
     args: dict[str, Any] = field(init=False)
     values: Values = field(init=False)
     digest: str = ""
+    asked: str = ""
     money: Money | None = None
     resource: str | None = None
     business_key: str | None = None
@@ -61,6 +67,8 @@ class Attempt:
     reasons: list[Reason] = field(default_factory=list)
     token: int | None = None
     number: int = 1
+    totals: dict[str, Any] = field(default_factory=dict)
+    patient: bool = False
 
     @property
     def outside_key(self) -> str:
@@ -72,36 +80,37 @@ class Attempt:
         return {"amount": self.money.amount, "currency": self.money.currency} if self.money else None
 
 
-def new(
-    name: Any, raw: Any, site: CallSite, key: str | None, approval: str | None, slot: int | str
+def begin(
+    name: Any, raw: Any, site: CallSite, *, key: str | None = None, approval: str | None = None, slot: int | str = 0
 ) -> Attempt:
     """An attempt with its effect key; nothing of it is checked yet."""
-    named = name if isinstance(name, str) else repr(name)
-    return Attempt(named[:200], raw, site, key, approval, effect_key(site.case_id, site.ns, named[:200], slot))
+    named = (name if isinstance(name, str) else repr(name))[:200]
+    return Attempt(named, raw, site, key, approval, slot, effect_key(site.case_id, site.ns, named, slot))
 
 
 def admit(attempt: Attempt, tools: Tools, actors: Actors) -> None:
     """Tool, actor, task's tools, scope, arguments, money, digest: in this order. Raises Refused."""
     if attempt.name not in tools:
-        raise _refused("tool", f"no tool {attempt.name!r} is registered")
+        raise refused("tool", f"no tool {attempt.name!r} is registered")
     attempt.spec = tools.get(attempt.name)
     if attempt.site.actor not in actors:
-        raise _refused("actor", f"no actor {attempt.site.actor!r} is registered")
+        raise refused("actor", f"no actor {attempt.site.actor!r} is registered")
     attempt.actor = actors.get(attempt.site.actor)
     _check_scope(attempt)
     rewrite(attempt, attempt.raw)
+    attempt.asked = attempt.digest
 
 
 def rewrite(attempt: Attempt, raw: Any) -> None:
     """Give the attempt these arguments, checked, with everything that follows from them. Raises Refused."""
     spec = attempt.spec
     if not finite(raw):
-        raise _refused("money" if spec.money is not None else "schema", "NaN and infinity are no arguments")
+        raise refused("money" if spec.money is not None else "schema", "NaN and infinity are no arguments")
     _check_plain_money(spec, raw)
     try:
         attempt.args, attempt.values = spec.arguments.check(raw)
     except errors.InputError as exc:
-        raise _refused("schema", f"{spec.name}: {exc.message}") from None
+        raise refused("schema", f"{spec.name}: {exc.message}") from None
     site = attempt.site
     attempt.digest = digest([spec.name, attempt.args, site.actor, site.tenant, site.case_id, site.task])
     attempt.money = _money(spec, attempt.values)
@@ -112,25 +121,25 @@ def rewrite(attempt: Attempt, raw: Any) -> None:
 def _check_scope(attempt: Attempt) -> None:
     spec, site = attempt.spec, attempt.site
     if site.allowed is not None and spec.name not in site.allowed:
-        raise _refused("scope", f"{spec.name} is not among the tools of task {site.task!r}")
+        raise refused("scope", f"{spec.name} is not among the tools of task {site.task!r}")
     if spec.scope and spec.scope not in attempt.actor.scopes:
-        raise _refused("scope", f"{site.actor} lacks the scope {spec.scope!r}")
+        raise refused("scope", f"{site.actor} lacks the scope {spec.scope!r}")
 
 
 def _check_plain_money(spec: ToolSpec, raw: Any) -> None:
     """A money field by name: no bool, no float, whatever the schema would let through."""
     value = raw.get(spec.money) if isinstance(spec.money, str) and isinstance(raw, Mapping) else None
     if isinstance(value, (bool, float)):
-        raise _refused("money", f"{spec.money} is {value!r}, which is no exact amount")
+        raise refused("money", f"{spec.money} is {value!r}, which is no exact amount")
 
 
 def _money(spec: ToolSpec, values: Values) -> Money | None:
     try:
         found = _by_name(spec.money, values) if isinstance(spec.money, str) else spec.money and spec.money(values)
     except Exception as exc:
-        raise _refused("money", f"{spec.name}: {_said(exc)}") from None
+        raise refused("money", f"{spec.name}: {_said(exc)}") from None
     if found is not None and not isinstance(found, Money):
-        raise _refused("money", f"{spec.name}: money= gave {type(found).__name__}, not Money")
+        raise refused("money", f"{spec.name}: money= gave {type(found).__name__}, not Money")
     return found
 
 
@@ -139,7 +148,8 @@ def _by_name(name: str, values: Values) -> Money | None:
 
     An integer counts minor units; text and Decimal count major ones.
     """
-    value, currency = values.get(name), values.get("currency")
+    value: Any = values.get(name)
+    currency: Any = values.get("currency")
     if value is None or isinstance(value, Money):
         return value
     if isinstance(value, Mapping):
@@ -171,12 +181,13 @@ def _derived(option: str, source: Any, values: Values) -> Any:
     try:
         return source(values)
     except Exception as exc:
-        raise _refused("schema", f"{option}= does not take these arguments: {_said(exc)}") from None
+        raise refused("schema", f"{option}= does not take these arguments: {_said(exc)}") from None
 
 
 def _said(exc: Exception) -> str:
     return exc.message if isinstance(exc, errors.InterlockError) else f"{type(exc).__name__}: {exc}"
 
 
-def _refused(check: str, text: str) -> Refused:
+def refused(check: str, text: str) -> Refused:
+    """A no of the gateway itself, under the id `gateway.<check>`."""
     return Refused(Reason(f"gateway.{check}", text))

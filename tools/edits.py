@@ -1,0 +1,56 @@
+"""An edit is a new action: its digest, and what the policies are asked about it before anybody decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from interlock import errors
+from interlock.oversight.actors import Actor
+from interlock.oversight.inbox import Item
+from interlock.oversight.policy import Policies, Request
+from interlock.tools.attempt import Attempt, Refused, begin, rewrite
+from interlock.tools.registry import Tools
+from interlock.tools.site import CallSite
+
+__all__ = ["edited", "request_of"]
+
+
+def edited(item: Item, args: Mapping[str, Any], tools: Tools) -> Attempt:
+    """The item's call with other arguments. Raises InputError when they do not fit, or it is no call of a tool."""
+    name = str(item.action.get("tool", ""))
+    if name not in tools or item.request is None:
+        raise errors.InputError(f"{name or item.id} cannot be edited", "approve, reject or respond")
+    attempt = begin(name, args, _site(item))
+    attempt.spec = tools.get(name)
+    attempt.actor = Actor(item.request.principal.partition(":")[2])
+    try:
+        rewrite(attempt, args)
+    except Refused as no:
+        raise errors.InputError(str(no), "give all arguments of the tool, with valid values") from None
+    return attempt
+
+
+def request_of(item: Item, args: Mapping[str, Any], tools: Tools, policies: Policies) -> Request | None:
+    """The item's request about the edited action; what was edited comes from a person. Raises InputError."""
+    attempt, request = edited(item, args, tools), item.request
+    assert request is not None, "checked before"
+    before = item.action.get("args") or {}
+    origins = dict(request.context.get("origins", {}))
+    origins |= {arg: ["person"] for arg in attempt.spec.targets if attempt.args.get(arg) != before.get(arg)}
+    context = {key: value for key, value in request.context.items() if key != "tainted"}
+    money = attempt.money
+    context |= {"args": attempt.args, "origins": origins, "amount": money.amount if money else 0}
+    context["currency"] = money.currency if money else ""
+    return replace(request, context=policies.complete_context(request.action, context))
+
+
+def _site(item: Item) -> CallSite:
+    """As much of the call site as the digest covers."""
+    assert item.request is not None, "checked before"
+    return CallSite(
+        tenant=item.tenant, case_id=item.case_id, workflow=item.workflow, version="", task=item.task, visit=1,
+        actor=item.request.principal, requester=item.requester, preparers=frozenset(), owner="", allowed=None,
+        ns=item.checkpoint_ns, attempt=1, snapshot=0, autonomy="", guest=False, trusted=True, deadline=None,
+    )  # fmt: skip

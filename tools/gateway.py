@@ -1,0 +1,305 @@
+"""The gateway: the only door to outside systems.
+
+validate -> digest -> known already? -> decide -> lease, limits, approvals and intent in one commit -> execute, in a
+task that the plane owns -> outcome durable. A read goes the short way: it is recorded with the task that made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from interlock.clock import Clock
+from interlock.ids import Reason
+from interlock.observability.ledger import Ledger
+from interlock.oversight.actors import Actors
+from interlock.oversight.inbox import Decision, Inbox, Item
+from interlock.oversight.leases import LeaseHeld, Leases
+from interlock.oversight.limits import Limits
+from interlock.oversight.policy import Policies, Request
+from interlock.oversight.switches import Switches
+from interlock.settings import Settings
+from interlock.storage.claim import Claim
+from interlock.storage.database import Database
+from interlock.tools import edits, effects
+from interlock.tools.attempt import Attempt, Refused, admit, begin, refused
+from interlock.tools.contract import ToolResult
+from interlock.tools.credentials import Credentials
+from interlock.tools.effects import Outcome
+from interlock.tools.execution import Execution
+from interlock.tools.judgement import Judge
+from interlock.tools.recall import Recall, question_of, result
+from interlock.tools.records import Records, claim_at
+from interlock.tools.registry import Tools
+from interlock.tools.site import CallSite
+
+__all__ = ["DEV_USER", "Gateway"]
+
+_log = logging.getLogger(__name__)
+# Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
+DEV_USER = "person:dev"
+
+
+class Gateway:
+    """One per plane. `call` never raises for what governance decides; see `ToolResult`."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        ledger: Ledger,
+        tools: Tools,
+        policies: Policies,
+        actors: Actors,
+        inbox: Inbox,
+        switches: Switches,
+        leases: Leases,
+        limits: Limits,
+        credentials: Credentials,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self.leases = leases
+        self.credentials = credentials
+        self.judge = Judge(
+            db=db,
+            tools=tools,
+            policies=policies,
+            actors=actors,
+            inbox=inbox,
+            switches=switches,
+            limits=limits,
+            clock=clock,
+        )
+        self._db, self._ledger, self._tools, self._actors, self._inbox = db, ledger, tools, actors, inbox
+        self._policies, self._settings = policies, settings
+        self._execution = Execution(ledger, credentials, settings, clock)
+        self._recall = Recall(db, inbox)
+        self._records = Records(
+            db=db, ledger=ledger, inbox=inbox, leases=leases, limits=limits, judge=self.judge,
+            execution=self._execution, clock=clock,
+        )  # fmt: skip
+        self._flying: dict[tuple[str, str], tuple[str, asyncio.Task[ToolResult]]] = {}
+        self._fresh: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome]]] = WeakKeyDictionary()
+
+    # calling
+
+    async def call(
+        self,
+        name: Any,
+        args: Any,
+        site: CallSite,
+        *,
+        key: str | None = None,
+        slot: int | str = 0,
+        approval: str | None = None,
+    ) -> ToolResult:
+        """Let a call through, or say why not. `slot` tells calls of one tool in a task apart; `key` does so by name.
+
+        `approval` is the item that was decided about this call. Raises StorageError only.
+        """
+        attempt = begin(name, args, site, key=key, approval=approval, slot=slot)
+        try:
+            admit(attempt, self._tools, self._actors)
+            await self._recall.load(attempt)
+            if attempt.row is not None:
+                return await self._recorded(attempt)
+            return self._repeated(attempt) or self._recall.answered(attempt) or await self._new(attempt)
+        except Refused as no:
+            await self._records.denied(attempt, no.reasons)
+            return result(attempt, "denied", reasons=no.reasons)
+
+    async def _new(self, attempt: Attempt) -> ToolResult:
+        """Decide and run; decided again as often as something moved before the intent was durable."""
+        while True:
+            ctx = self._execution.context(attempt)
+            item = await self.judge.decide(attempt, ctx, self._recent(attempt.site))
+            if item is not None:
+                return await self._ask(attempt, item)
+            if attempt.spec.writes and attempt.site.autonomy == "shadow":
+                return result(attempt, "done", await self._records.shadowed(attempt))
+            if not attempt.spec.writes and not attempt.used:
+                return await self._read(attempt)
+            stop = await self._records.intent(attempt)
+            if stop is None:
+                return await self._owned(attempt, self._execute(attempt))
+            if isinstance(stop, LeaseHeld):
+                await self._wait_for(attempt, stop)
+            await self._recall.load(attempt)
+            if attempt.row is not None:
+                return await self._recorded(attempt)
+
+    async def _ask(self, attempt: Attempt, item: Item) -> ToolResult:
+        """In a task the question is committed with the interrupt; elsewhere at once."""
+        event, site = self._records.asked(attempt, item), attempt.site
+        items = tuple(known for known in attempt.items if known.id != item.id)
+        if site.ns and claim_at(site) is not None:
+            self._ledger.defer(event, site.ns, site.attempt)
+        else:
+            await self._ledger.record(event)
+        if not site.ns:
+            await self.open(item, site)
+        return result(attempt, "asked", reasons=attempt.reasons, approval=item.id, items=(*items, item))
+
+    async def _read(self, attempt: Attempt) -> ToolResult:
+        outcome = await self._execution.run(attempt)
+        apply, claim = self._records.read(attempt, outcome), claim_at(attempt.site)
+        if claim is None or not attempt.site.ns:
+            await self._db.commit(apply, claim=claim)
+        else:
+            self._fresh.setdefault(claim, {})[attempt.effect_key] = (attempt, outcome)
+            claim.later(attempt.site.ns, apply)
+        return _ended(attempt, outcome)
+
+    def _repeated(self, attempt: Attempt) -> ToolResult | None:
+        """What this drive has read under the same key, although it is not committed yet."""
+        claim = claim_at(attempt.site)
+        known = self._fresh.get(claim, {}).get(attempt.effect_key) if claim is not None else None
+        if known is None:
+            return None
+        if known[0].asked != attempt.asked:
+            raise refused("divergence", f"{attempt.name} was called before with other arguments: a person has to look")
+        return _ended(attempt, known[1])
+
+    def _recent(self, site: CallSite) -> list[tuple[str, Any]]:
+        claim = claim_at(site)
+        fresh = self._fresh.get(claim, {}) if claim is not None else {}
+        return [(known.name, outcome.value) for known, outcome in fresh.values() if outcome.status == "done"]
+
+    async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
+        """Give the other case the time of one tool call; then the call is refused. Raises Refused."""
+        if attempt.patient:
+            raise refused("lease", held.message)
+        attempt.patient = True
+        seconds = attempt.spec.timeout or self._settings.tool_timeout_s
+        await self.leases.freed(attempt.site.tenant, str(attempt.resource), seconds)
+
+    # effects
+
+    async def _owned(self, attempt: Attempt, work: Coroutine[Any, Any, ToolResult]) -> ToolResult:
+        """Run in a task of the plane: LangGraph cancels nodes, and an effect in flight has to end all the same."""
+        flight = (attempt.site.tenant, attempt.effect_key)
+        task = asyncio.create_task(work, name=f"effect {attempt.name}")
+        self._flying[flight] = (attempt.site.case_id, task)
+        task.add_done_callback(lambda done: self._landed(flight, done))
+        return await asyncio.shield(task)
+
+    def _landed(self, flight: tuple[str, str], task: asyncio.Task[ToolResult]) -> None:
+        del self._flying[flight]
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _log.error("the outcome of effect %s could not be recorded: %s", flight[1], failure)
+
+    async def _execute(self, attempt: Attempt) -> ToolResult:
+        outcome = await self._execution.run(attempt)
+        if outcome.status == "unknown" and attempt.spec.reconcile is not None:
+            probed = await self._execution.reconcile(attempt)
+            outcome = replace(outcome, status="failed", by="reconciled") if probed is None else probed
+        return await self._settle(attempt, outcome)
+
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> ToolResult:
+        if outcome.status != "unknown":
+            await self._records.outcome(attempt, outcome)
+            return _ended(attempt, outcome)
+        item = question_of(attempt, outcome.error)
+        await self._records.outcome(attempt, replace(outcome, item_id=item.id), item)
+        attempt.items = [*attempt.items, item]
+        return _unknown(attempt, item)
+
+    async def _recorded(self, attempt: Attempt) -> ToolResult:
+        """A call with a row: its outcome, whatever is still in flight, or what can be found out."""
+        row = attempt.row
+        assert row is not None, "only recorded calls come here"
+        attempt.number, attempt.version = row["attempt"], row["policy_version"] or ""
+        flying = self._flying.get((attempt.site.tenant, attempt.effect_key))
+        if flying is not None:
+            return await asyncio.shield(flying[1])
+        if row["status"] in ("done", "failed"):
+            return _ended(attempt, _outcome_of(row))
+        if row["status"] == "unknown":
+            return await self._answered(attempt)
+        return await self._recover(attempt)
+
+    async def _recover(self, attempt: Attempt) -> ToolResult:
+        """An intent without outcome: run again what may be repeated, ask the probe, or else a person."""
+        self.judge.check_switches(attempt)
+        return await self._owned(attempt, self._found_out(attempt))
+
+    async def _found_out(self, attempt: Attempt) -> ToolResult:
+        if attempt.idempotent:
+            return await self._again(attempt)
+        outcome = await self._execution.reconcile(attempt)
+        return await self._again(attempt) if outcome is None else await self._settle(attempt, outcome)
+
+    async def _again(self, attempt: Attempt) -> ToolResult:
+        attempt.number += 1
+        if await self._records.again(attempt):
+            return await self._execute(attempt)
+        await self._recall.load(attempt)
+        assert attempt.row is not None, "an intent does not go away"
+        return _ended(attempt, _outcome_of(attempt.row))
+
+    async def _answered(self, attempt: Attempt) -> ToolResult:
+        """An unknown outcome: what a person said of it, if anybody has."""
+        assert attempt.row is not None, "only recorded calls are unknown"
+        item = next(known for known in attempt.items if known.id == attempt.row["item_id"])
+        decision = item.decision
+        if decision is None:
+            return _unknown(attempt, item)
+        if decision.kind == "approve":
+            self.judge.check_switches(attempt)
+            return await self._owned(attempt, self._again(attempt))
+        if decision.kind == "respond":
+            return await self._settle(attempt, Outcome("done", decision.value, by="person"))
+        said = f"{item.decided_by} gave it up: {decision.why}"
+        return await self._settle(attempt, Outcome("failed", error=said, by="person"))
+
+    async def drain(self, case_id: str | None = None) -> None:
+        """Wait for effects in flight, of one case or all. Each is bounded by its tool's time-out."""
+        while flying := [task for case, task in self._flying.values() if case_id in (None, case)]:
+            await asyncio.wait(flying)
+
+    # questions
+
+    async def open(self, item: Item, site: CallSite, unless: Callable[[], bool] | None = None) -> None:
+        """Put a question into the inbox: with the task's commit inside a case, else at once. Opening twice is once."""
+        opening = self._inbox.opening(item)
+        claim = claim_at(site)
+        if claim is not None and site.ns:
+            claim.later(site.ns, lambda tx: None if unless is not None and unless() else opening(tx))
+        else:
+            await self._db.commit(opening)
+
+    async def answer(self, item: Item, decision: Decision, by: str = DEV_USER) -> Item:
+        """Decide an item on behalf of whoever answered in guest mode; checked as every decision."""
+        return await self._inbox.decide(item.id, decision, by=by, tenant=item.tenant)
+
+    async def item(self, item_id: str, site: CallSite) -> Item:
+        return await self._inbox.get(item_id, tenant=site.tenant)
+
+    def digest_of(self, item: Item, args: Mapping[str, Any]) -> str:
+        """The digest of an item's action with other arguments. Raises InputError on those that do not fit."""
+        return edits.edited(item, args, self._tools).digest
+
+    def request_of(self, item: Item, args: Mapping[str, Any]) -> Request | None:
+        """What the policies are asked about an item's action with other arguments. Raises InputError."""
+        return edits.request_of(item, args, self._tools, self._policies)
+
+
+def _outcome_of(row: Any) -> Outcome:
+    error = effects.error_of(row)
+    return Outcome(row["status"], effects.value_of(row), error, row["by"] or "executed", item_id=row["item_id"])
+
+
+def _ended(attempt: Attempt, outcome: Outcome) -> ToolResult:
+    if outcome.status == "failed":
+        return result(attempt, "failed", error=outcome.error)
+    return result(attempt, "done", outcome.value)
+
+
+def _unknown(attempt: Attempt, item: Item) -> ToolResult:
+    error = item.reasons[0].text if item.reasons else "the outcome is unknown"
+    return result(attempt, "unknown", error=error, approval=item.id, reasons=[Reason("gateway.unknown", error)])

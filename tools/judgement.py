@@ -1,0 +1,207 @@
+"""What the gateway decides about a call: switches, place, facts, provenance, policy, and whom to ask."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from interlock import errors
+from interlock.clock import Clock
+from interlock.ids import Reason, digest
+from interlock.oversight.actors import Actors, Person
+from interlock.oversight.inbox import Granted, Inbox, Item, separated
+from interlock.oversight.limits import Limits
+from interlock.oversight.need import with_approvals
+from interlock.oversight.policy import Policies, Request, Verdict
+from interlock.oversight.switches import Switches
+from interlock.tools.attempt import Attempt, Refused, refused
+from interlock.tools.contract import ToolContext
+from interlock.tools.provenance import Provenance
+from interlock.tools.registry import Tools
+
+if TYPE_CHECKING:
+    from interlock.storage.database import Database, Reader
+
+__all__ = ["Judge"]
+
+Recent = Iterable[tuple[str, Any]]
+
+
+class Judge:
+    """A decision is a function of what is registered, recorded and switched; it changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        tools: Tools,
+        policies: Policies,
+        actors: Actors,
+        inbox: Inbox,
+        switches: Switches,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self.provenance = Provenance(db, tools)
+        self._db, self._tools, self._policies, self._actors = db, tools, policies, actors
+        self._inbox, self._switches, self._limits, self._clock = inbox, switches, limits, clock
+
+    async def decide(self, attempt: Attempt, ctx: ToolContext, recent: Recent = ()) -> Item | None:
+        """None: the call may run. An item: a person has to be asked. Raises Refused."""
+        self.check_switches(attempt)
+        _check_place(attempt)
+        attempt.facts = await self._facts(attempt, ctx)
+        attempt.origins = await self.provenance.trace(attempt, ctx, recent)
+        attempt.counterparty = _counterparty(attempt)
+        totals = await self._db.read(lambda tx: self.totals(tx, attempt)) if attempt.money else {}
+        attempt.used, attempt.totals = [], totals
+        attempt.request = self._request(attempt, totals)
+        verdict = self._heard(attempt, self._policies.decide(attempt.request))
+        return None if verdict.allowed else await self._asked(attempt, verdict)
+
+    def check_switches(self, attempt: Attempt) -> None:
+        """Raises Refused when the actor, tool, system, workflow or tenant is switched off."""
+        site, spec = attempt.site, attempt.spec
+        targets = [site.actor, f"tool:{spec.name}", f"workflow:{site.workflow}"]
+        targets += [f"system:{spec.system}"] if spec.system else []
+        if self._switches.state(site.tenant, targets) == "off":
+            raise refused("switch", self._switches.why(site.tenant, targets))
+
+    def totals(self, tx: Reader, attempt: Attempt) -> dict[str, Any]:
+        """Sums reserved and settled so far, of the requester, with this actor, with this counterparty."""
+        site, money = attempt.site, attempt.money
+        assert money is not None, "only money has totals"
+        return self._limits.totals(
+            tx, tenant=site.tenant, requester=site.requester, actor=site.actor, counterparty=attempt.counterparty,
+            currency=money.currency, at=self._clock.now(),
+        )  # fmt: skip
+
+    def still(self, attempt: Attempt, totals: dict[str, Any]) -> bool:
+        """Whether the call is allowed with the totals as they are now; a pure function, for inside a commit."""
+        assert attempt.request is not None, "decided before"
+        context = {**attempt.request.context, "totals": totals}
+        return self._policies.decide(replace(attempt.request, context=context)).allowed
+
+    async def _facts(self, attempt: Attempt, ctx: ToolContext) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for facts in self._tools.facts_of(attempt.name):
+            try:
+                values = facts.fn(attempt.values, ctx)
+                values = await values if inspect.isawaitable(values) else values
+                found |= {key: _typed(key, values[key], kind) for key, kind in facts.types.items()}
+            except Exception as exc:
+                raise refused("facts", f"the facts {facts.name!r} failed: {type(exc).__name__}: {exc}") from exc
+        return found
+
+    def _request(self, attempt: Attempt, totals: Mapping[str, Any]) -> Request:
+        site, spec, money = attempt.site, attempt.spec, attempt.money
+        partial = {
+            "workflow": site.workflow, "task": site.task, "tenant": site.tenant, "requester": site.requester,
+            "preparers": sorted(site.preparers), "args": attempt.args, "autonomy": site.autonomy,
+            "amount": money.amount if money else 0, "currency": money.currency if money else "",
+            "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}, "totals": totals,
+            "now": self._clock.now(), **attempt.facts,
+        }  # fmt: skip
+        context = self._policies.complete_context(spec.name, partial)
+        return Request(spec.name, site.actor, attempt.actor.all_roles, spec.system, context)
+
+    def _heard(self, attempt: Attempt, verdict: Verdict) -> Verdict:
+        attempt.version, attempt.reasons = verdict.version, verdict.reasons
+        return verdict
+
+    async def _asked(self, attempt: Attempt, verdict: Verdict) -> Item | None:
+        """A denied request: None when the approvals that are there permit it, else the next question."""
+        assert attempt.request is not None, "decided before"
+        wanted = self._policies.need(attempt.request)
+        if not wanted:
+            raise Refused(*verdict.reasons)
+        granted = await self._granted(attempt, attempt.request)
+        if granted.items:
+            attempt.request = with_approvals(attempt.request, granted.approvals)
+            attempt.approvals, attempt.used = granted.approvals, granted.items
+            if self._heard(attempt, self._policies.decide(attempt.request)).allowed:
+                return None
+            wanted = self._policies.need(attempt.request)
+            attempt.used = []
+        if not wanted:
+            raise Refused(*attempt.reasons)
+        return self._question(attempt, wanted, granted)
+
+    async def _granted(self, attempt: Attempt, request: Request) -> Granted:
+        site = attempt.site
+        return await self._inbox.granted(
+            request, case_id=site.case_id, effect_key=attempt.effect_key, digest=attempt.digest, tenant=site.tenant
+        )
+
+    def _question(self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted) -> Item:
+        """The open item of this call, or the next one: for the first authority of which approvals are missing."""
+        for item in attempt.items:
+            if item.open and item.kind == "approval" and item.digest == attempt.digest:
+                return item
+        authority = next(name for name, count in wanted.items() if count > granted.approvals.get(name, 0))
+        excluded = self._excluded(attempt, granted)
+        assert attempt.request is not None, "decided before"
+        who = self._policies.who(attempt.request, authority, self._actors.people(), excluded)
+        return _item(attempt, authority, dict(wanted), who, excluded)
+
+    def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
+        """Requester, preparers, the actor itself, the owner of the agent, and earlier approvers."""
+        site, owner = attempt.site, attempt.actor.owner
+        owners = [owner, f"{Person.prefix}:{owner}"] if owner else []
+        earlier = [item.decided_by for item in granted.items if item.decided_by]
+        return separated(site.requester, site.actor, sorted(site.preparers), owners, earlier)
+
+
+def _check_place(attempt: Attempt) -> None:
+    """Effects need a durable step behind them; a guest's effects stay in sandboxes."""
+    site, spec = attempt.site, attempt.spec
+    if not spec.writes:
+        return
+    if site.guest and not spec.sandbox:
+        raise refused("guest", f"{spec.name} is no sandbox tool, and this graph runs outside the plane")
+    if site.ns and site.durability != "sync":
+        raise refused("durability", f"{spec.name} writes, and durability is {site.durability!r} instead of 'sync'")
+
+
+def _typed(key: str, value: Any, kind: str) -> Any:
+    wanted = {"bool": bool, "long": int, "string": str, "set": (list, tuple, set, frozenset)}[kind]
+    if not isinstance(value, wanted) or (kind == "long" and isinstance(value, bool)):  # type: ignore[arg-type]
+        raise errors.InputError(f"{key} is {value!r}, no {kind}", "give the type that was registered")
+    return sorted(map(str, value)) if kind == "set" else value
+
+
+def _counterparty(attempt: Attempt) -> str:
+    """The first target of the call, by which sums per counterparty are kept."""
+    value = attempt.args.get(next(iter(attempt.spec.targets), ""))
+    return "" if value is None or isinstance(value, (list, dict)) else str(value)
+
+
+def _item(attempt: Attempt, authority: str, need: dict[str, int], who: list[str], excluded: list[str]) -> Item:
+    site = attempt.site
+    stage = sum(item.kind == "approval" for item in attempt.items)
+    seen = {"facts": attempt.facts, "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}}
+    nobody = [] if who else [Reason("gateway.who", f"nobody may approve this today under {authority!r}")]
+    return Item(
+        id=digest([attempt.effect_key, attempt.digest, authority, stage])[:32],
+        tenant=site.tenant,
+        kind="approval",
+        case_id=site.case_id,
+        workflow=site.workflow,
+        task=site.task,
+        checkpoint_ns=site.ns,
+        effect_key=attempt.effect_key,
+        action={"tool": attempt.name, "args": attempt.args, "money": attempt.amount, "digest": attempt.digest},
+        digest=attempt.digest,
+        requester=site.requester,
+        authority=authority,
+        need=need,
+        eligible=who,
+        reasons=[*attempt.reasons, *nobody],
+        evidence={name: value for name, value in seen.items() if value} or None,
+        stage=stage,
+        policy_version=attempt.version,
+        request=attempt.request,
+        excluded=excluded,
+    )

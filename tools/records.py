@@ -1,0 +1,226 @@
+"""What the gateway writes down about a call, each as one unit: the decision, the intent, the outcome."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from interlock import errors
+from interlock.clock import Clock, iso
+from interlock.ids import Reason, digest
+from interlock.observability.ledger import Event, Ledger
+from interlock.oversight.inbox import Inbox, Item
+from interlock.oversight.leases import LeaseHeld, Leases
+from interlock.oversight.limits import Limits
+from interlock.storage.claim import CLAIM, Apply, Claim
+from interlock.storage.database import Database
+from interlock.storage.transaction import Transaction
+from interlock.tools import effects
+from interlock.tools.attempt import Attempt
+from interlock.tools.effects import Outcome
+from interlock.tools.execution import Execution
+from interlock.tools.judgement import Judge
+from interlock.tools.site import CallSite
+
+__all__ = ["Moved", "Records", "claim_at"]
+
+
+class Moved(Exception):
+    """Between decision and commit something changed (sums, an approval, a twin): the call has to be judged again."""
+
+
+def claim_at(site: CallSite) -> Claim | None:
+    """The claim under which a call site writes; None outside a drive, and for guests, whose rows stand alone."""
+    claim = CLAIM.get()
+    if claim is None or site.guest or (claim.tenant, claim.case_id) != (site.tenant, site.case_id):
+        return None
+    return claim
+
+
+class Records:
+    """Every write of the gateway goes through here."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        ledger: Ledger,
+        inbox: Inbox,
+        leases: Leases,
+        limits: Limits,
+        judge: Judge,
+        execution: Execution,
+        clock: Clock,
+    ) -> None:
+        self._db, self._ledger, self._inbox, self._leases, self._limits = db, ledger, inbox, leases, limits
+        self._judge, self._execution, self._clock = judge, execution, clock
+
+    async def denied(self, attempt: Attempt, reasons: list[Reason]) -> None:
+        """Durable before the caller hears of it."""
+        await self._ledger.record(self._decided(attempt, "denied", reasons))
+
+    def asked(self, attempt: Attempt, item: Item) -> Event:
+        """The decision that a person has to be asked; to be committed with the question."""
+        return self._decided(attempt, "asked", item.reasons, item)
+
+    async def intent(self, attempt: Attempt) -> LeaseHeld | Moved | None:
+        """Make the intent durable, with lease, limits and used approvals; or say why it has to wait or be judged again.
+
+        A no must not fail the unit: a failed unit would end the whole drive.
+        """
+
+        def unit(tx: Transaction) -> LeaseHeld | Moved | None:
+            try:
+                with tx.savepoint():
+                    self._intend(tx, attempt)
+            except (LeaseHeld, Moved) as stop:
+                return stop
+            return None
+
+        return await self._db.commit(unit, claim=claim_at(attempt.site))
+
+    async def again(self, attempt: Attempt) -> bool:
+        """Make a further try of an intent durable; False when its outcome is known by now."""
+        at = self._now()
+        event = self._intent_event(attempt, iso(at))
+
+        def unit(tx: Transaction) -> bool:
+            if not effects.intend(tx, attempt, iso(at)):
+                return False
+            self._lease(tx, attempt, at)
+            tx.append(event)
+            return True
+
+        return await self._db.commit(unit, claim=claim_at(attempt.site))
+
+    async def outcome(self, attempt: Attempt, outcome: Outcome, item: Item | None = None) -> None:
+        """Make an outcome durable, under any epoch: what happened outside has happened.
+
+        `item` is the question that an unknown outcome puts to a person.
+        """
+        at = self._now()
+        events = self._outcome_events(attempt, outcome, iso(at))
+        opening = self._inbox.opening(item) if item is not None else None
+
+        def unit(tx: Transaction) -> None:
+            if not effects.settle(tx, attempt, outcome, iso(at)):
+                return
+            self._account(tx, attempt, outcome, at)
+            if opening is not None:
+                opening(tx)
+            for event in events:
+                tx.append(event)
+
+        await self._db.commit(unit)
+
+    def read(self, attempt: Attempt, outcome: Outcome) -> Apply:
+        """A read with its decision and outcome, as one unit that may wait for its task's."""
+        at = iso(self._now())
+        decided = self._decided(attempt, "allowed", attempt.reasons)
+        events = [decided, *self._outcome_events(attempt, outcome, at)]
+
+        def unit(tx: Transaction) -> None:
+            if effects.read_once(tx, attempt, outcome, at):
+                for event in events:
+                    tx.append(event)
+
+        return unit
+
+    async def shadowed(self, attempt: Attempt) -> Any:
+        """Record a write that is only imagined; gives what it gave in the case that this one is a fork of."""
+        event = self._event("policy.shadowed", attempt, "shadowed", {**_decision(attempt, "allowed", attempt.reasons)})
+        await self._ledger.record(event)
+        return await self._db.read(lambda tx: effects.twin(tx, attempt))
+
+    def _intend(self, tx: Transaction, attempt: Attempt) -> None:
+        at = self._now()
+        if attempt.money is not None:
+            self._check_totals(tx, attempt)
+        self._lease(tx, attempt, at)
+        if not effects.intend(tx, attempt, iso(at)):
+            raise Moved
+        try:
+            self._inbox.use(tx, attempt.used, iso(at))
+        except errors.Denied as used:
+            raise Moved from used
+        self._inbox.withdraw(tx, attempt.site.tenant, attempt.effect_key)
+        if attempt.money is not None:
+            self._reserve(tx, attempt, at)
+        tx.append(self._decided(attempt, "allowed", attempt.reasons))
+        tx.append(self._intent_event(attempt, iso(at)))
+
+    def _check_totals(self, tx: Transaction, attempt: Attempt) -> None:
+        """Sums may have grown since the decision: in the commit they are final, so here it is decided again."""
+        totals = self._judge.totals(tx, attempt)
+        if totals != attempt.totals and not self._judge.still(attempt, totals):
+            raise Moved
+
+    def _lease(self, tx: Transaction, attempt: Attempt, at: datetime) -> None:
+        site, claim = attempt.site, claim_at(attempt.site)
+        if attempt.resource is not None and attempt.spec.writes:
+            attempt.token = self._leases.take(
+                tx, tenant=site.tenant, resource=attempt.resource, case_id=site.case_id,
+                epoch=claim.epoch if claim else 0, at=iso(at),
+            )  # fmt: skip
+
+    def _reserve(self, tx: Transaction, attempt: Attempt, at: datetime) -> None:
+        site, money = attempt.site, attempt.money
+        assert money is not None, "only money is reserved"
+        self._limits.reserve(
+            tx, tenant=site.tenant, effect_key=attempt.effect_key, case_id=site.case_id, requester=site.requester,
+            actor=site.actor, counterparty=attempt.counterparty, money=money, at=at,
+        )  # fmt: skip
+
+    def _account(self, tx: Transaction, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
+        """Settle or give back what was reserved; while the outcome is unknown it stays reserved."""
+        if attempt.money is None or outcome.status == "unknown":
+            return
+        where = {"tenant": attempt.site.tenant, "effect_key": attempt.effect_key, "case_id": attempt.site.case_id}
+        book = self._limits.settle if outcome.status == "done" else self._limits.release
+        book(tx, **where, at=at)
+
+    def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> Event:
+        data = {**_decision(attempt, decision, reasons), **_subject(attempt), "item": item.id if item else None}
+        told = digest([decision, attempt.digest, attempt.approvals, [r.policy for r in reasons]])[:16]
+        return self._event("policy.decided", attempt, f"decided:{told}", data)
+
+    def _intent_event(self, attempt: Attempt, at: str) -> Event:
+        data = {
+            "tool": attempt.name, "task": attempt.site.task, "args": attempt.args, "digest": attempt.digest,
+            "effect": attempt.effect_key, "key": attempt.outside_key, "money": attempt.amount,
+            "attempt": attempt.number,
+        }  # fmt: skip
+        return self._event("tool.intent", attempt, f"intent:{attempt.number}", data, at)
+
+    def _outcome_events(self, attempt: Attempt, outcome: Outcome, at: str) -> list[Event]:
+        """One outcome, unless it is unknown still; and what changed with the system's breaker."""
+        data = {
+            "tool": attempt.name, "task": attempt.site.task, "system": attempt.spec.system, "args": attempt.args,
+            "digest": attempt.digest, "effect": attempt.effect_key, "effect_kind": attempt.spec.effect,
+            "key": attempt.outside_key, "status": outcome.status, "money": attempt.amount, "by": outcome.by,
+            "seconds": outcome.seconds, "error": outcome.error, "attempt": attempt.number,
+        }  # fmt: skip
+        known = [] if outcome.status == "unknown" else [self._event("tool.outcome", attempt, "outcome", data, at)]
+        return [*known, *self._execution.news()]
+
+    def _event(self, kind: str, attempt: Attempt, step: str, data: dict[str, Any], at: str | None = None) -> Event:
+        site = attempt.site
+        return self._ledger.event(
+            kind, tenant=site.tenant, case_id=site.case_id, actor=site.actor, data=self._execution.redact(data),
+            identity=f"{attempt.effect_key}:{step}", at=at,
+        )  # fmt: skip
+
+    def _now(self) -> datetime:
+        return self._clock.now()
+
+
+def _decision(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[str, Any]:
+    return {
+        "tool": attempt.name, "task": attempt.site.task, "actor": attempt.site.actor,
+        "effect_key": attempt.effect_key, "decision": decision, "reasons": [list(reason) for reason in reasons],
+        "policy_version": attempt.version,
+    }  # fmt: skip
+
+
+def _subject(attempt: Attempt) -> dict[str, Any]:
+    return {"digest": attempt.digest, "approvals": attempt.approvals, "money": attempt.amount}
