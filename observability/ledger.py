@@ -22,9 +22,10 @@ __all__ = ["EVENTS", "Event", "Kind", "Ledger", "Report"]
 
 _PAGE = 500
 _EXPORT = (
-    "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, p.data, l.payload_hash,"
-    " p.salt, l.prev, l.hash FROM ledger l LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
-    " WHERE l.seq > ? {filters} ORDER BY l.seq, l.stream LIMIT ?"
+    "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, l.identity, p.data,"
+    " l.payload_hash, p.salt, l.prev, l.hash FROM ledger l"
+    " LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
+    " WHERE (l.stream, l.seq) > (?, ?){filters} ORDER BY l.stream, l.seq LIMIT ?"
 )
 _OF_CASE = "SELECT payload_hash FROM ledger WHERE tenant = ? AND case_id = ? AND type <> 'payload.erased' ORDER BY seq"
 _ERASURES = "SELECT payload_hash FROM ledger WHERE tenant = ? AND type = 'payload.erased'"
@@ -83,16 +84,17 @@ class Ledger:
     async def export(
         self, case_id: str | None = None, since: datetime | str | None = None, tenant: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events in seq order, with `data` parsed (None once erased) and `salt` in hex.
+        """Events in the order of their chain, with `data` parsed (None once erased) and `salt` in hex.
 
-        `since` compares with `at`; text is read as ISO 8601. Without a tenant, those of every tenant.
+        `since` compares with `at`; text is read as ISO 8601, and UTC without a zone. Without a tenant, those of
+        every tenant. Raises InputError when `since` is no time, DatabaseCorrupt when a payload cannot be read.
         """
         sql, params = _selection(case_id, since, tenant)
-        rows = await self._db.read(_page(sql, 0, params))
+        rows = await self._db.read(_page(sql, ("", 0), params))
         while rows:
             for row in rows:
                 yield _exported(row)
-            rows = await self._db.read(_page(sql, rows[-1]["seq"], params))
+            rows = await self._db.read(_page(sql, (rows[-1]["stream"], rows[-1]["seq"]), params))
 
     async def verify(self) -> Report:
         """Read the whole chain: `.ok .events .first_bad .why`. Finds edits, deletions, insertions, reordering."""
@@ -147,18 +149,31 @@ def _claim_of(events: Sequence[Event]) -> Claim | None:
 
 
 def _selection(case_id: str | None, since: datetime | str | None, tenant: str | None) -> tuple[str, list[Any]]:
-    when = parse(since) if isinstance(since, str) else since
-    wanted = {"l.case_id = ?": case_id, "l.at >= ?": iso(when) if when else None, "l.tenant = ?": tenant}
+    wanted = {"l.case_id = ?": case_id, "l.at >= ?": _stamp(since), "l.tenant = ?": tenant}
     chosen = {sql: value for sql, value in wanted.items() if value is not None}
     return _EXPORT.format(filters="".join(f" AND {sql}" for sql in chosen)), list(chosen.values())
 
 
-def _page(sql: str, after: int, params: Sequence[Any]) -> Callable[[Reader], list[Row]]:
-    return lambda reader: reader.rows(sql, (after, *params, _PAGE))
+def _stamp(since: datetime | str | None) -> str | None:
+    if since is None:
+        return None
+    try:
+        return iso(parse(since if isinstance(since, str) else since.isoformat()))
+    except ValueError as exc:
+        raise errors.InputError(f"{since!r} is no time", "write ISO 8601, as 2026-01-31T08:00:00Z") from exc
+
+
+def _page(sql: str, after: tuple[str, int], params: Sequence[Any]) -> Callable[[Reader], list[Row]]:
+    return lambda reader: reader.rows(sql, (*after, *params, _PAGE))
 
 
 def _exported(row: Row) -> dict[str, Any]:
     exported = dict(row)
-    exported["data"] = None if row["data"] is None else orjson.loads(row["data"])
-    exported["salt"] = row["salt"].hex()
+    try:
+        exported["data"] = None if row["data"] is None else orjson.loads(row["data"])
+        exported["salt"] = bytes(row["salt"] or b"").hex()
+    except (TypeError, ValueError) as exc:
+        raise errors.DatabaseCorrupt(
+            f"the payload of event {row['seq']} cannot be read", "run `interlock audit verify`"
+        ) from exc
     return exported

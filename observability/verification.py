@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
+from interlock import errors
 from interlock.storage.chain import GENESIS, Header, payload_hash, row_hash
 from interlock.storage.database import Database, Reader, Row
 
 __all__ = ["Report", "verify"]
 
 BATCH = 2000
-_STREAMS = "SELECT stream FROM ledger GROUP BY stream UNION SELECT stream FROM heads WHERE tenant = ''"
+_STREAMS = (
+    "SELECT stream FROM ledger GROUP BY stream UNION SELECT stream FROM heads WHERE tenant = ''"
+    " UNION SELECT stream FROM seals"
+)
 _LAST = "SELECT max(seq) AS last FROM ledger WHERE stream = ?"
 _HEAD = "SELECT seq, hash FROM heads WHERE tenant = '' AND stream = ?"
 _ERASED_SINCE = (
@@ -23,8 +28,8 @@ _ERASED_SINCE = (
     " WHERE l.stream = ? AND l.seq > ? AND l.type = 'payload.erased'"
 )
 _BATCH = (
-    "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, l.payload_hash, l.prev,"
-    " l.hash, p.salt, p.data, p.erased_at, p.hash FROM ledger l"
+    "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, l.identity,"
+    " l.payload_hash, l.prev, l.hash, p.salt, p.data, p.erased_at, p.hash FROM ledger l"
     " LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
     " WHERE l.stream = ? AND l.seq > ? ORDER BY l.seq LIMIT ?"
 )
@@ -58,43 +63,48 @@ class _End(NamedTuple):
 
 @dataclass
 class _Walk:
-    """How far one stream was read."""
+    """How far one stream was read, and how many rows are read at once."""
 
     stream: str
     end: _End
     seq: int = 0
     hash: str = GENESIS
+    size: int = BATCH
     erased: dict[str, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
 
     def take(self, rows: Iterable[Row]) -> None:
-        for stream, seq, at, kind, version, tenant, case, actor, payload, prev, link, salt, data, erased, there in rows:
-            if seq != self.seq + 1:
-                raise _Bad(self.seq + 1, "the row is missing")
-            if prev != self.hash:
-                raise _Bad(seq, "the row does not follow the one before it")
-            header = Header(stream, seq, at, kind, version, tenant, case, actor)
-            if row_hash(prev, header, payload) != link:
-                raise _Bad(seq, "the row was changed")
-            self.seq, self.hash = seq, link
+        for *fields, payload, prev, link, salt, data, erased, there in rows:
+            header = Header(*fields)
+            self._follow(header, payload, prev, link)
             if data is None:
-                self._erased(seq, payload, there is not None and erased is not None)
-            elif payload_hash(salt, data) != payload:
-                raise _Bad(seq, "the payload was changed")
-            elif kind == "payload.erased":
-                self.named.update(orjson.loads(data)["hashes"])
-            if seq == self.end.seq and link != self.end.hash:
-                raise _Bad(seq, "the row is not the one the chain ended with")
+                self._erased(payload, there is not None and erased is not None)
+            elif not _is(payload, payload_hash, salt, data):
+                raise _Bad(self.seq, "the payload was changed")
+            elif header.type == "payload.erased":
+                self.named.update(_named(data))
 
-    def _erased(self, seq: int, payload: str, marked: bool) -> None:
+    def _follow(self, header: Header, payload: str, prev: str, link: str) -> None:
+        seq = header.seq
+        if seq != self.seq + 1:
+            raise _Bad(self.seq + 1, "the row is missing" if seq != self.seq else "another row has its number")
+        if prev != self.hash:
+            raise _Bad(seq, "the row does not follow the one before it")
+        if not _is(link, row_hash, prev, header, payload):
+            raise _Bad(seq, "the row was changed")
+        if seq == self.end.seq and link != self.end.hash:
+            raise _Bad(seq, "the row is not the one the chain ended with")
+        self.seq, self.hash = seq, link
+
+    def _erased(self, payload: str, marked: bool) -> None:
         if not marked:
-            raise _Bad(seq, "the payload is missing")
-        self.erased[payload] = seq
+            raise _Bad(self.seq, "the payload is missing")
+        self.erased[payload] = self.seq
 
     def finish(self, reader: Reader) -> None:
         """Each erasure needs its event; one that came while the check ran lies after the end."""
         for row in reader.rows(_ERASED_SINCE, (self.stream, self.end.seq)):
-            self.named.update(orjson.loads(row["data"])["hashes"])
+            self.named.update(_named(row["data"]))
         unnamed = [seq for payload, seq in self.erased.items() if payload not in self.named]
         if unnamed:
             raise _Bad(min(unnamed), "the payload was erased, and no payload.erased event says so")
@@ -119,21 +129,51 @@ async def _check(db: Database, walk: _Walk) -> None:
         why = "rows at the end are missing" if missing else "rows were added past the recorded end"
         raise _Bad(min(walk.end.last, walk.end.seq) + 1, why)
     while walk.seq < walk.end.seq:
-        await db.read(lambda reader: walk.take(_rows(reader, walk)))
+        await _read_on(db, walk)
     await db.read(walk.finish)
     broken = await db.read(lambda reader: reader.row(_BROKEN_SEAL, (walk.stream,)))
     if broken is not None:
         raise _Bad(broken["seq"], "the row is not the one that was sealed")
 
 
+async def _read_on(db: Database, walk: _Walk) -> None:
+    """Take the next rows; where they cannot be read, one by one up to the row that cannot."""
+    try:
+        await db.read(lambda reader: walk.take(_rows(reader, walk)))
+    except errors.DatabaseCorrupt as exc:
+        if walk.size == 1:
+            raise _Bad(walk.seq + 1, "the row cannot be read") from exc
+        walk.size = 1
+
+
 def _end(reader: Reader, stream: str) -> _End:
     last, head = reader.row(_LAST, (stream,)), reader.row(_HEAD, (stream,))
     seq, link = (head["seq"], head["hash"]) if head else (0, GENESIS)
-    return _End(last["last"] or 0 if last else 0, seq, link)
+    return _End(_number(last["last"] if last else None, past_all=True), _number(seq, past_all=False), link)
+
+
+def _number(value: object, *, past_all: bool) -> int:
+    """SQLite takes text for a number; it sorts past all numbers, and as the end of a chain it says nothing."""
+    if value is None or isinstance(value, int):
+        return value or 0
+    return sys.maxsize if past_all else 0
+
+
+def _is(expected: str, hashed: Callable[..., str], *parts: Any) -> bool:
+    """Whether the hash is as expected; a value of another kind than was written has none."""
+    try:
+        return hashed(*parts) == expected
+    except TypeError:
+        return False
+
+
+def _named(data: bytes) -> list[str]:
+    hashes: list[str] = orjson.loads(data)["hashes"]
+    return hashes
 
 
 def _rows(reader: Reader, walk: _Walk) -> list[Row]:
-    rows = reader.rows(_BATCH, (walk.stream, walk.seq, min(BATCH, walk.end.seq - walk.seq)))
+    rows = reader.rows(_BATCH, (walk.stream, walk.seq, min(walk.size, walk.end.seq - walk.seq)))
     if not rows:
         raise _Bad(walk.seq + 1, "the row is missing")
     return rows

@@ -54,6 +54,7 @@ class Header(NamedTuple):
     tenant: str
     case_id: str | None
     actor: str
+    identity: str | None
 
 
 class Head(NamedTuple):

@@ -75,6 +75,8 @@ class Committer:
         return await unit.future  # type: ignore[misc]  # with a loop it is an asyncio future
 
     def commit_sync(self, apply: Apply, claim: Claim | None) -> Any:
+        if threading.current_thread() is self._thread:
+            raise errors.StorageError("a unit cannot wait for another unit", "do both in one unit, with its `tx`")
         unit = _Unit(apply, claim, None)
         self._submit(unit)
         return unit.future.result()
@@ -120,8 +122,8 @@ class Committer:
             self._fail_batch(batch, exc)
 
     def _run_batch(self, batch: list[_Unit]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
         tx = SqliteTransaction(self._connection)
-        tx.execute("BEGIN IMMEDIATE")
         for unit in batch:
             self._run_unit(tx, unit)
         tx.save_head()
@@ -146,11 +148,12 @@ class Committer:
             tx.head = head
 
     def _fail_batch(self, batch: list[_Unit], exc: BaseException) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
         for unit in batch:
             if unit.error is None:
                 unit.fail(meaning(exc, self._where))
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # a disk that fails here fails the next BEGIN too: it is tried again then
+                self._connection.execute("ROLLBACK")
 
 
 def _check_epoch(tx: SqliteTransaction, claim: Claim | None) -> None:

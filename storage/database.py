@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
@@ -33,6 +34,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool, scratch: tempfile.TemporaryDirectory[str] | None, busy_s: float):
         self.path = None if scratch else path
         self._scratch = scratch
+        self._closing = threading.Lock()
         self._where = f"database {path}"
         self._readers = Readers(lambda: open_reader(path, busy_s=busy_s), self._where)
         self._committer = None if read_only else self._writer(path, busy_s)
@@ -95,11 +97,12 @@ class Database:
 
     def close_sync(self) -> None:
         """`close` for worker threads and scripts without a loop."""
-        self._readers.close()
-        if self._committer:
-            self._committer.close()
-        if self._scratch:
-            self._scratch.cleanup()
+        with self._closing:
+            self._readers.close()
+            if self._committer:
+                self._committer.close()
+            if self._scratch:
+                self._scratch.cleanup()
 
     def _writer(self, path: Path, busy_s: float) -> Committer:
         durable = self._scratch is None
@@ -112,7 +115,7 @@ class Database:
 
 
 def _path(url: str) -> Path:
-    if not url.startswith(_SQLITE) or not url.removeprefix(_SQLITE):
+    if not url.startswith(_SQLITE) or not url.removeprefix(_SQLITE) or "\0" in url:
         raise errors.ConfigurationError(f"{url!r} is no database URL", "write sqlite:///PATH or :memory:")
     return Path(url.removeprefix(_SQLITE))
 

@@ -21,13 +21,20 @@ def meaning(exc: BaseException, where: str) -> Exception:
     elif isinstance(exc, Exception) and not isinstance(exc, StopIteration):
         return exc
     else:  # a future cannot carry StopIteration, and nobody's cancellation may travel to another caller
-        error = errors.StorageError(f"a unit raised {type(exc).__name__}", "raise an ordinary exception")
+        error = errors.StorageError(f"a unit or query raised {type(exc).__name__}", "raise an ordinary exception")
     error.__cause__ = exc
     return error
 
 
+def _code(exc: sqlite3.Error) -> int:
+    """SQLite's primary result code; text that is no UTF-8 is found by the driver, which gives it none."""
+    if "decode to UTF-8" in str(exc):
+        return sqlite3.SQLITE_CORRUPT
+    return (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
+
+
 def _sqlite(exc: sqlite3.Error, where: str) -> errors.StorageError:
-    code = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
+    code = _code(exc)
     if code in _LOCKED:
         return errors.DatabaseLocked(
             f"{where} is locked by another process", "end the other writer, or wait for it, and try again"

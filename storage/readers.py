@@ -54,8 +54,9 @@ class Readers:
             try:
                 return query(SqliteReader(connection))
             finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error as exc:
+                if connection.in_transaction:  # a failing disk can end it
+                    connection.execute("ROLLBACK")
+        except (sqlite3.Error, StopIteration) as exc:  # a future cannot carry StopIteration
             raise meaning(exc, self._where) from exc
 
     def _connection(self) -> sqlite3.Connection:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+from interlock import errors
 from interlock.storage.chain import SALT_BYTES, STREAM, Event, Head, Header, payload_hash, row_hash
 
 __all__ = ["Reader", "Row", "SqliteReader", "SqliteTransaction", "Transaction"]
@@ -89,9 +90,11 @@ class SqliteTransaction(SqliteReader):
     head: Head | None = None
 
     def execute(self, sql: str, params: Params = ()) -> int:
+        self._refuse_ended()
         return self._cursor.execute(sql, params).rowcount
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
+        self._refuse_ended()
         self._cursor.executemany(sql, rows)
 
     def append(self, event: Event) -> int | None:
@@ -124,6 +127,13 @@ class SqliteTransaction(SqliteReader):
         """Write down where the chain ends, so that a cut-off end is seen."""
         if self.head is not None:
             self.execute(_SAVE_HEAD, (STREAM, *self.head))
+
+    def _refuse_ended(self) -> None:
+        """A full disk can end the transaction: whoever goes on after that error must not write without one."""
+        if not self._connection.in_transaction:
+            raise errors.StorageError(
+                "the transaction was ended by an earlier error", "see the first error of the unit"
+            )
 
     def _load_head(self) -> Head:
         row = self.row(_LOAD_HEAD, (STREAM,))
