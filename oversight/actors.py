@@ -40,7 +40,7 @@ class Actor:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        self.roles, self.skills, self.scopes = set(self.roles), set(self.skills), set(self.scopes)
+        self.roles, self.skills, self.scopes = _names(self.roles), _names(self.skills), _names(self.scopes)
         if self.capacity is not None and self.capacity < 1:
             raise errors.InputError(f"capacity of {self.name} is {self.capacity}", "give at least 1, or None")
 
@@ -56,9 +56,9 @@ class Actor:
 
 @dataclass(kw_only=True)
 class Person(Actor):
-    """A person. `authorities` maps a power to approve to its limit; `deputy` is the id of who stands in.
+    """A person. `authorities` maps a power to approve to its limit; `deputy` is the id of the person who stands in.
 
-    A person with an authority is in the role of its name.
+    A person with an authority is in the role of its name. Raises InputError on a limit that is no Money.
     """
 
     prefix: ClassVar[str] = "person"
@@ -70,8 +70,10 @@ class Person(Actor):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.authorities = dict(self.authorities)
-        if self.deputy is not None:
-            check_actor(self.deputy)
+        if not all(isinstance(limit, Money) for limit in self.authorities.values()):
+            raise errors.InputError(f"a limit of {self.name} is no Money", 'write {"purchasing": Money(100000, "EUR")}')
+        if self.deputy is not None and not check_actor(self.deputy).startswith("person:"):
+            raise errors.InputError(f"{self.deputy} cannot stand in for {self.name}", "name a person")
 
     @property
     def all_roles(self) -> frozenset[str]:
@@ -84,6 +86,13 @@ class Person(Actor):
 
     def away(self, at: datetime) -> bool:
         return any(leave.start <= at < leave.end for leave in self.calendar)
+
+
+def _names(given: Iterable[str]) -> set[str]:
+    # A text would become the set of its letters.
+    if isinstance(given, str):
+        raise errors.InputError(f"{given!r} is one name, not a set of names", f"write {{{given!r}}}")
+    return set(given)
 
 
 class Actors:

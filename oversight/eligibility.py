@@ -10,17 +10,10 @@ from interlock.clock import parse
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
 from interlock.oversight.items import Item
+from interlock.oversight.need import separated
 from interlock.oversight.policy import OPERATOR, Policies
 
-__all__ = ["Eligibility", "expired", "separated"]
-
-
-def separated(*groups: str | Iterable[str] | None) -> list[str]:
-    """The persons among requester, preparers, owner and earlier approvers: they may not approve."""
-    ids: set[str] = set()
-    for group in groups:
-        ids.update([group] if isinstance(group, str) else group or ())
-    return sorted(one for one in ids if one.startswith("person:"))
+__all__ = ["Eligibility", "expired"]
 
 
 class Eligibility:
@@ -46,7 +39,8 @@ class Eligibility:
             raise errors.NotAuthorized(f"{person.id} may not decide {item.id}: {refusal}", _hint(item))
 
     def _approves(self, item: Item, person: Person, request: Request | None) -> str:
-        barred = separated(item.requester, item.excluded)
+        preparers = request.context.get("preparers") if request else None
+        barred = separated(item.requester, item.excluded, preparers)
         if person.id in barred:
             return "requester, preparers, owner and earlier approvers are kept apart"
         if request is None or not item.authority:
@@ -84,8 +78,8 @@ class Eligibility:
         return bool(named) or role == item.authority or role in resolvers
 
     def still(self, item: Item, request: Request, others: Iterable[str]) -> bool:
-        """Whether the approval of a decided item would still be given for this request."""
-        if item.decided_by is None or item.decided_by not in self._actors:
+        """Whether the approval of a decided item came in time, and would still be given for this request."""
+        if item.decided_by is None or item.decided_by not in self._actors or _late(item):
             return False
         apart = separated(item.requester, item.excluded, others)
         person = self._actors.person(item.decided_by)
@@ -101,6 +95,10 @@ def _hint(item: Item) -> str:
     if item.eligible:
         return f"ask {', '.join(item.eligible[:5])}"
     return "see `interlock policy explain` for who may"
+
+
+def _late(item: Item) -> bool:
+    return item.decided_at is None or expired(item, parse(item.decided_at))
 
 
 def expired(item: Item, now: datetime) -> bool:

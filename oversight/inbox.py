@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonschema_rs
 import orjson
@@ -54,8 +55,8 @@ class Inbox:
         self._eligibility = Eligibility(policies, actors, lambda workflow: self.owner_of(workflow))  # noqa: PLW0108  # set later
         self.wake: Callable[[str, str], None] = _nobody
         self.owner_of: Callable[[str], str] = _no_owner
-        self.digest_of: Callable[[Item, Mapping[str, Any]], str] | None = None
-        self.request_of: Callable[[Item, Mapping[str, Any]], Request | None] | None = None
+        self.digest_of: Callable[[Item, Mapping[str, Any]], str] = _no_edit
+        self.request_of: Callable[[Item, Mapping[str, Any]], Request | None] = _no_edit
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -150,7 +151,7 @@ class Inbox:
         await self._permitted(item, by, request)
         if expired(item, self._clock.now()):
             raise errors.Expired(f"{item.id} was due {item.due}", "ask again, or let it be escalated")
-        return await self._settle(item, self._bound(item, decision), by, comment, "inbox.decided", request)
+        return await self._settle(item, self._bound(item, decision), "inbox.decided", request, by=by, comment=comment)
 
     async def complete(
         self, item_id: str, output: Any, *, by: str, comment: str = "", tenant: str | None = None
@@ -164,7 +165,7 @@ class Inbox:
             return first
         await self._permitted(item, by, None)
         _fits(item, output)
-        return await self._settle(item, decision, by, comment, "inbox.completed", None)
+        return await self._settle(item, decision, "inbox.completed", None, by=by, comment=comment)
 
     async def expire(self, item_id: str, *, tenant: str | None = None) -> Item:
         """Close an open approval whose deadline has passed; any other item is returned as it is."""
@@ -179,19 +180,18 @@ class Inbox:
                 tx.append(event)
             return rows.load(tx, item.tenant, item.id)
 
-        return self._woken(await self._db.commit(apply))
+        return await asyncio.shield(self._commit(apply))
 
     def _asked(self, item: Item, decision: Decision) -> Request | None:
         """The request that a decision is about: that of the edited action after an edit."""
         if decision.kind != "edit":
             return item.request
-        if self.request_of is None or item.kind != "approval":
-            raise errors.InputError(f"{item.id} cannot be edited", "approve, reject or respond")
-        return self.request_of(item, decision.args or {})
+        edited = self.request_of if item.kind == "approval" else _no_edit
+        return edited(item, decision.args or {})
 
     def _bound(self, item: Item, decision: Decision) -> Decision:
         """The decision with the digest of what it decides. Raises InputError on a response that does not fit."""
-        if decision.kind == "edit" and self.digest_of is not None:
+        if decision.kind == "edit":
             return replace(decision, digest=self.digest_of(item, decision.args or {}))
         if decision.kind == "respond" and item.kind == "exception":
             _fits(item, decision.value)
@@ -210,7 +210,7 @@ class Inbox:
         return person
 
     async def _settle(
-        self, item: Item, decision: Decision, by: str, comment: str, event_type: str, request: Request | None
+        self, item: Item, decision: Decision, event_type: str, request: Request | None, *, by: str, comment: str
     ) -> Item:
         """One commit: the answer, the case back in the queue, the ledger. Then the engine is woken."""
         at = iso(self._clock.now())
@@ -224,9 +224,11 @@ class Inbox:
                 tx.append(self._event(event_type, settled, by, at, f"{status}:{item.id}", **data))
             return settled
 
-        return self._woken(await self._db.commit(apply))
+        return await asyncio.shield(self._commit(apply))
 
-    def _woken(self, item: Item) -> Item:
+    async def _commit(self, apply: Callable[[Transaction], Item]) -> Item:
+        """Commit and wake the engine; shielded, since a commit outlives the caller who was cancelled."""
+        item = await self._db.commit(apply)
         self.wake(item.tenant, item.case_id)
         return item
 
@@ -311,6 +313,10 @@ def _fits(item: Item, output: Any) -> None:
 
 def _nobody(tenant: str, case_id: str) -> None:
     """Nobody is woken before the engine is there."""
+
+
+def _no_edit(item: Item, args: Mapping[str, Any]) -> NoReturn:
+    raise errors.InputError(f"{item.id} cannot be edited", "approve, reject or respond")
 
 
 def _no_owner(workflow: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -17,6 +17,7 @@ __all__ = ["COLUMNS", "Decision", "Item", "Kind", "Page", "from_row", "to_row"]
 
 Kind = Literal["approval", "task", "exception"]
 Answer = Literal["approve", "edit", "reject", "respond", "complete"]
+_ANSWERS = get_args(Answer)
 
 _JSON = ("action", "need", "eligible", "reasons", "evidence", "output_schema", "decision")
 # Kept inside the action, and apart in `Item`: what only the plane reads.
@@ -33,7 +34,8 @@ COLUMNS = (
 class Decision:
     """A person's answer. `args` are the edited arguments, `value` the response or a task's output.
 
-    `digest` is that of the action that was decided: the edited one after an edit.
+    `digest` is that of the action that was decided: the edited one after an edit. Raises InputError on another
+    kind, a rejection without a reason, and an edit without arguments.
     """
 
     kind: Answer
@@ -42,23 +44,27 @@ class Decision:
     value: Any = None
     digest: str = ""
 
+    def __post_init__(self) -> None:
+        if self.kind not in _ANSWERS:
+            raise errors.InputError(f"{self.kind!r} is no answer", f"use one of {', '.join(_ANSWERS)}")
+        if self.kind == "reject" and not (isinstance(self.why, str) and self.why.strip()):
+            raise errors.InputError("a rejection needs a reason", 'write Decision.reject("why")')
+        if self.kind == "edit" and not isinstance(self.args, Mapping):
+            raise errors.InputError(f"{self.args!r} are no arguments", "write Decision.edit({...}) with all arguments")
+
     @classmethod
     def approve(cls) -> Decision:
         return cls("approve")
 
     @classmethod
     def reject(cls, why: str) -> Decision:
-        """A no, which is final. Raises InputError without a reason."""
-        if not isinstance(why, str) or not why.strip():
-            raise errors.InputError("a rejection needs a reason", 'write Decision.reject("why")')
+        """A no, which is final."""
         return cls("reject", why=why)
 
     @classmethod
     def edit(cls, args: Mapping[str, Any]) -> Decision:
-        """Other arguments: a new action, which is checked again. Raises InputError when they are no mapping."""
-        if not isinstance(args, Mapping):
-            raise errors.InputError(f"{args!r} are no arguments", "write Decision.edit({...}) with all arguments")
-        return cls("edit", args=dict(args))
+        """Other arguments: a new action, which is checked again."""
+        return cls("edit", args=dict(args) if isinstance(args, Mapping) else args)
 
     @classmethod
     def respond(cls, value: Any) -> Decision:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import islice
 from typing import Any
 
 from interlock.oversight.actions import APPROVE, Request
@@ -12,7 +12,7 @@ from interlock.oversight.actors import Person
 from interlock.oversight.contexts import person_entities
 from interlock.oversight.slices import Slice
 
-__all__ = ["QUORUM", "approval_request", "candidates", "need", "with_approvals"]
+__all__ = ["QUORUM", "approval_request", "candidates", "need", "separated", "with_approvals"]
 
 QUORUM = 2
 _EVALUATIONS = 64
@@ -36,11 +36,20 @@ def _given(request: Request, authority: str) -> int:
 
 def _vectors(given: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """Vectors that add approvals, the fewest first, then in the order of the authorities; a bounded number."""
-    names = list(given)
-    steps = [range(max(QUORUM - given[name], 0) + 1) for name in names]
-    added = sorted(product(*steps), key=lambda more: (sum(more), [-count for count in more]))
-    for more in added[:_EVALUATIONS]:
-        yield {name: given[name] + count for name, count in zip(names, more, strict=True)}
+    rooms = [max(QUORUM - count, 0) for count in given.values()]
+    added = (more for total in range(sum(rooms) + 1) for more in _spread(total, rooms))
+    for more in islice(added, _EVALUATIONS):
+        yield {name: given[name] + count for name, count in zip(given, more, strict=True)}
+
+
+def _spread(total: int, rooms: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Every way to add up to a total with at most so many in each place; the first places first."""
+    if not rooms:
+        yield ()
+        return
+    for count in range(min(total, rooms[0]), max(total - sum(rooms[1:]), 0) - 1, -1):
+        for rest in _spread(total - count, rooms[1:]):
+            yield (count, *rest)
 
 
 def with_approvals(request: Request, counts: Mapping[str, int]) -> Request:
@@ -51,6 +60,14 @@ def with_approvals(request: Request, counts: Mapping[str, int]) -> Request:
     if "approved" in context:
         context["approved"] = counts.get(str(context.get("authority", "")), 0)
     return replace(request, context=context)
+
+
+def separated(*groups: str | Iterable[str] | None) -> list[str]:
+    """The persons among requester, preparers, owner and earlier approvers: they may not approve."""
+    ids: set[str] = set()
+    for group in groups:
+        ids.update([group] if isinstance(group, str) else group or ())
+    return sorted(one for one in ids if one.startswith("person:"))
 
 
 def candidates(people: Iterable[Person], authority: str, excluded: Iterable[str]) -> list[Person]:

@@ -8,9 +8,9 @@ from typing import Any
 from interlock.ids import Reason, digest
 from interlock.oversight.actions import APPROVE, BUILTINS, ActionSpec, Request, Verdict
 from interlock.oversight.actors import Person
-from interlock.oversight.contexts import complete_context
+from interlock.oversight.contexts import complete_context, person_entities
 from interlock.oversight.explain import Explainer
-from interlock.oversight.need import approval_request, candidates, need
+from interlock.oversight.need import approval_request, candidates, need, separated
 from interlock.oversight.schema import Action, actions_of
 from interlock.oversight.slices import Slice
 from interlock.oversight.sources import Source, applicable, read_source
@@ -116,9 +116,12 @@ class Policies:
     def who(
         self, request: Request, authority: str, people: Iterable[Person], excluded: Iterable[str] = ()
     ) -> list[str]:
-        """The ids of those who may approve the request under an authority: its holders, whom the policies permit."""
+        """The ids of those who may approve the request under an authority: its holders, whom the policies permit.
+
+        The request's requester and preparers are excluded in any case.
+        """
         action = APPROVE + request.action
-        barred = set(excluded)
+        barred = separated(excluded, request.context.get("requester"), request.context.get("preparers"))
         asked = [approval_request(request, authority, p, barred) for p in candidates(people, authority, barred)]
         if self._problems or action not in self._slices:
             return []
@@ -163,9 +166,8 @@ class Policies:
 
 def _independent(request: Request) -> bool:
     """Whether an approver is a person and none of those whom the request excludes."""
-    excluded = request.context.get("excluded", ())
-    barred = {f"person:{entity['__entity']['id']}" for entity in excluded}
-    return request.principal.startswith("person:") and request.principal not in barred
+    itself = person_entities([request.principal])
+    return bool(itself) and itself[0] not in request.context.get("excluded", ())
 
 
 def _unheld(statements: Iterable[Statement], known: set[str], in_use: set[str]) -> set[str]:

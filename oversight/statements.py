@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,11 +123,11 @@ def _syntax(file: str, text: str, offset: int, part: str, message: str) -> Probl
 
 def _culprit(part: str, message: str) -> int:
     """Where the parser stumbles: the first token after which the text could not go on."""
-    for token in _tokens(part):
-        problem = _why(part[: token.end()])
-        if problem is None or not problem.startswith(_UNEXPECTED):
-            return token.start() if message.startswith("unexpected") else _find(part, _word(message))
-    return len(part)
+    tokens = _tokens(part)
+    first = bisect_left(tokens, True, key=lambda token: _stumbles(part[: token.end()]))
+    if first == len(tokens):
+        return len(part)
+    return tokens[first].start() if message.startswith("unexpected") else _find(part, _word(message))
 
 
 def _word(message: str) -> str:
@@ -135,12 +136,13 @@ def _word(message: str) -> str:
     return names[-1].split('::"')[0].split("::")[-1] if names else ""
 
 
-def _why(text: str) -> str | None:
+def _stumbles(text: str) -> bool:
+    """Whether the beginning of a policy is wrong already, not merely unfinished."""
     try:
         cedarpy.policies_to_pst(text)
     except ValueError as exc:
-        return str(exc)
-    return None
+        return not str(exc).startswith(_UNEXPECTED)
+    return True
 
 
 def _advice(part: str, at: int, message: str) -> str:
