@@ -8,11 +8,13 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 from langchain_core.tools import BaseTool
+from pydantic_core import to_jsonable_python
 
 from interlock import errors
 from interlock.tools.contract import ToolContext
@@ -21,14 +23,23 @@ __all__ = ["Call", "call_function", "call_http", "call_tool", "in_thread"]
 
 Call = Callable[[Mapping[str, Any], ToolContext], Awaitable[Any]]
 _THREADS = ThreadPoolExecutor(32, "interlock-tool")
+_ENDPOINT = re.compile(r"https?://[^/{}?#\s]+(?:[/?#]|$)")
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLAIN = "!#$&'()*+,/:;<=>?@[]^`{|}~"
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE"})
 
 
 async def in_thread(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run blocking code off the loop, with the context variables of the caller."""
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: context.run(fn, *args, **kwargs))
+
+    def run() -> Any:
+        try:
+            return context.run(fn, *args, **kwargs)
+        except StopIteration as exc:  # no future can carry it: the caller would wait for ever
+            raise RuntimeError("the function raised StopIteration") from exc
+
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, run)
 
 
 def call_function(fn: Callable[..., Any]) -> Call:
@@ -45,25 +56,31 @@ def call_function(fn: Callable[..., Any]) -> Call:
 
 
 def call_tool(tool: BaseTool) -> Call:
+    """A LangChain tool. Errors that it would turn into text for a model stay errors: they are outcomes."""
+    plain = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
+
     async def call(args: Mapping[str, Any], ctx: ToolContext) -> Any:
-        return await tool.ainvoke(dict(args))
+        return await plain.ainvoke(dict(args))
 
     return call
 
 
 def call_http(url: str, method: str) -> Call:
-    """JSON over HTTP. `{name}` in the address takes an argument; the rest is the body, or the query.
+    """JSON over HTTP. `{name}` in the path takes an argument; the rest is the body, or the query.
 
-    Sends the credential as a bearer token and the call's key as `Idempotency-Key`.
+    Sends the credential as a bearer token and the call's key as `Idempotency-Key`; follows no redirect.
     """
     verb = method.upper()
-    if not url.startswith(("http://", "https://")) or not verb.isalpha():
-        raise errors.ConfigurationError(f"{method} {url} is no endpoint", "give an http(s) address and a method")
+    if not _ENDPOINT.match(url) or not verb.isalpha():
+        raise errors.ConfigurationError(
+            f"{method} {url} is no endpoint", "give a method and an http(s) address; {name} only behind the host"
+        )
     in_path = set(_FIELD.findall(url))
 
     async def call(args: Mapping[str, Any], ctx: ToolContext) -> Any:
-        address = _FIELD.sub(lambda m: quote(str(args[m[1]]), safe=""), url)
-        rest = {name: value for name, value in args.items() if name not in in_path}
+        given = to_jsonable_python(dict(args))
+        address = _FIELD.sub(lambda m: _segment(m[1], given.get(m[1])), url)
+        rest = {name: value for name, value in given.items() if name not in in_path}
         sent: dict[str, Any] = {"params": rest} if verb in _NO_BODY else {"json": rest}
         async with httpx.AsyncClient(headers=_headers(ctx), timeout=None) as client:  # noqa: S113  # the gateway times it
             response = await client.request(verb, address, **sent)
@@ -73,11 +90,22 @@ def call_http(url: str, method: str) -> Call:
     return call
 
 
+def _segment(name: str, value: Any) -> str:
+    """An argument as one segment of a path: it must not lead to another endpoint."""
+    if value is None or isinstance(value, (bool, dict, list)) or str(value) in ("", ".", ".."):
+        raise errors.InputError(f"{name} is {value!r}, which is no part of an address", "give a plain name or number")
+    return quote(str(value), safe="")
+
+
 def _headers(ctx: ToolContext) -> dict[str, str]:
+    """The key is quoted: a business key comes from arguments, and may hold what no header may."""
     bearer = {"Authorization": f"Bearer {ctx.credential}"} if ctx.credential else {}
-    return {"Idempotency-Key": ctx.key or ctx.effect_key, **bearer}
+    return {"Idempotency-Key": quote(ctx.key or ctx.effect_key, safe=_PLAIN), **bearer}
 
 
 def _body(response: httpx.Response) -> Any:
-    is_json = response.headers.get("content-type", "").startswith("application/json")
-    return response.json() if is_json else response.text
+    """JSON where it is some, else text: an answer that cannot be read is still the answer of a call that was made."""
+    is_json = "json" in response.headers.get("content-type", "").partition(";")[0]
+    with suppress(ValueError):
+        return response.json() if is_json else response.text
+    return response.text

@@ -11,28 +11,38 @@ from interlock import errors
 
 __all__ = ["ambiguous", "describe", "outage", "transient"]
 
-# The request never left, so nothing can have happened.
-_NEVER_SENT = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL,
-    ConnectionRefusedError, OpenedState, errors.Unreachable,
+# The request never left, so nothing can have happened: the system is away, or the request is no request.
+_AWAY = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ConnectionRefusedError, errors.Unreachable, OpenedState
 )  # fmt: skip
-_NO_ANSWER = (TimeoutError, ConnectionError, httpx.TransportError, errors.UnknownOutcome)
+_UNSENDABLE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)
+_NO_ANSWER = (TimeoutError, ConnectionError, httpx.RequestError, errors.UnknownOutcome)
 
 
 def ambiguous(exc: BaseException) -> bool:
     """Whether a write that ended so may nevertheless have taken place."""
+    if isinstance(exc, BaseExceptionGroup):
+        return any(ambiguous(one) for one in exc.exceptions)
     for one in _chain(exc):
-        if isinstance(one, _NEVER_SENT):
+        if isinstance(one, (*_AWAY, *_UNSENDABLE)):
             return False
-        if isinstance(one, _NO_ANSWER) or _status(one) in (502, 504):
+        if isinstance(one, httpx.HTTPStatusError):
+            return one.response.status_code in (502, 504)
+        if isinstance(one, _NO_ANSWER):
             return True
     return False
 
 
 def outage(exc: BaseException) -> bool:
     """Whether the system behind the tool failed, rather than refused: this counts for its circuit breaker."""
-    known = (*_NO_ANSWER, *_NEVER_SENT)
-    return any(isinstance(one, known) or _status(one) >= 500 for one in _chain(exc))
+    if isinstance(exc, BaseExceptionGroup):
+        return any(outage(one) for one in exc.exceptions)
+    for one in _chain(exc):
+        if isinstance(one, httpx.HTTPStatusError):
+            return one.response.status_code >= 500
+        if isinstance(one, (*_AWAY, *_NO_ANSWER)):
+            return not isinstance(one, _UNSENDABLE)
+    return False
 
 
 def transient(exc: BaseException) -> bool:
@@ -49,12 +59,13 @@ def describe(exc: BaseException) -> str:
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """The exception and those it came from, also where it was raised in an `except` without `from`."""
     one: BaseException | None = exc
     for _ in range(8):
         if one is None:
             return
         yield one
-        one = one.__cause__
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
 
 
 def _status(exc: BaseException) -> int:
