@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from interlock.graphs.cases import Case
 __all__ = ["CaseResult", "SuiteResult"]
 
 _COLUMNS = ("case", "status", "calls", "approvals", "exceptions", "cost", "result")
+_ILLEGAL = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CaseResult:
     exceptions: int = 0
     cost: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    problems: Sequence[Problem] = ()
+    problems: Sequence[Problem] = field(default_factory=list)
 
     @classmethod
     def of(cls, name: str, case: Case, way: Trajectory, problems: Sequence[Problem], seconds: float) -> CaseResult:
@@ -78,9 +80,17 @@ class SuiteResult:
 
     def as_junit(self) -> str:
         """One test case per case, as continuous integration reads it."""
-        top = xml.Element("testsuite", name=self.suite, tests=str(len(self.cases)), failures=str(len(self.failures)))
+        top = xml.Element(
+            "testsuite", name=_legal(self.suite), tests=str(len(self.cases)), failures=str(len(self.failures))
+        )
         for case in self.cases:
-            shown = xml.SubElement(top, "testcase", classname=self.suite, name=case.name, time=f"{case.seconds:.3f}")
+            about = {"classname": _legal(self.suite), "name": _legal(case.name), "time": f"{case.seconds:.3f}"}
+            shown = xml.SubElement(top, "testcase", about)
             for problem in case.problems:
-                xml.SubElement(shown, "failure", type=problem.scorer, message=problem.text)
+                xml.SubElement(shown, "failure", type=problem.scorer, message=_legal(problem.text))
         return xml.tostring(top, encoding="unicode", xml_declaration=True)
+
+
+def _legal(text: str) -> str:
+    """Without what XML cannot hold, such as control characters that a tool put into its answer."""
+    return _ILLEGAL.sub("?", text)
