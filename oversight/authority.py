@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,19 @@ __all__ = ["Authority", "Row"]
 _COLUMNS = ("role", "action", "currency", "per_act", "per_day", "per_counterparty", "second_above")
 
 
+class _Exact(yaml.SafeLoader):
+    """YAML whose numbers stay the text that stands in the file: 98.70 is no float, 0100 is not 64."""
+
+
+for _tag in ("float", "int"):
+    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _Exact.construct_yaml_str)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """What a role may approve of one action in one currency; amounts in minor units, None without a bound.
+
+    A credit is negative, and counts as much as a payment of its size.
 
     `per_day` and `per_counterparty` bound the requester's sums of the day; above `second_above` two persons approve.
     """
@@ -37,7 +46,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Authority:
-    """The matrix. `cedar()` is the policy text of its rows."""
+    """The matrix. `cedar()` is the policy text of its rows.
+
+    It adds ways to approve calls of tools, which other policies may permit as well; a gate that it names is
+    passed by its rows only.
+    """
 
     rows: tuple[Row, ...]
     name: str = "authority"
@@ -47,11 +60,11 @@ class Authority:
         """Read a matrix. Raises ConfigurationError with the row that is wrong."""
         file = Path(path)
         try:
-            content = yaml.safe_load(file.read_text("utf-8-sig"))
+            content = yaml.load(file.read_text("utf-8-sig"), _Exact)  # noqa: S506  # a SafeLoader
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
             raise errors.ConfigurationError(f"cannot read {file}: {exc}", "give a YAML list of rows") from exc
         rows = content.get("rows") if isinstance(content, Mapping) else content
-        if not isinstance(rows, list):
+        if not isinstance(rows, list) or not rows:
             raise errors.ConfigurationError(f"{file} holds no rows", f"give a list of {', '.join(_COLUMNS)}")
         return cls(tuple(_row(f"{file}, row {number}", row) for number, row in enumerate(rows, 1)), file.stem)
 
@@ -60,19 +73,28 @@ class Authority:
         return {row.role for row in self.rows}
 
     def cedar(self) -> str:
-        """The policies of all rows, with an @id of matrix, row number and purpose."""
-        return "\n".join(self._policies(number, row) for number, row in enumerate(self.rows, 1))
+        """The policies of all rows, with an @id of matrix, row number and purpose, and two that close each gate."""
+        rows = [self._permits(number, row) for number, row in enumerate(self.rows, 1)]
+        gates = [self._closed(action) for action in dict.fromkeys(row.action for row in self.rows)]
+        return "\n".join([*rows, *gates])
 
-    def _policies(self, number: int, row: Row) -> str:
+    def _permits(self, number: int, row: Row) -> str:
+        act, approve = (f"when {{ {_all(conditions)} }}" for conditions in (_act(row), _approve(row)))
         name = f"{self.name}.{number}"
-        action = f'Interlock::Action::"{row.action}"'
-        approver = f'Interlock::Action::"approve:{row.action}"'
-        return (
-            f'@id("{name}.act")\npermit (principal, action == {action}, resource)\n'
-            f"when {{ {_all(_act(row))} }};\n"
-            f'@id("{name}.approve")\n'
-            f'permit (principal in Interlock::Role::"{row.role}", action == {approver}, resource)\n'
-            f"when {{ {_all(_approve(row))} }};\n"
+        return _policy(f"{name}.act", "permit", row.action, act) + _policy(
+            f"{name}.approve", "permit", f"approve:{row.action}", approve
+        )
+
+    def _closed(self, action: str) -> str:
+        """Forbids at a gate what no row of it permits: the shipped policies would let it pass with one approval."""
+        rows = [row for row in self.rows if row.action == action]
+        name, reason = f"{self.name}.{action}", f"the {self.name} matrix does not permit it"
+        return _policy(f"{name}.gate", "forbid", action, _unless("effect:gate", map(_act, rows)), reason) + _policy(
+            f"{name}.approver",
+            "forbid",
+            f"approve:{action}",
+            _unless("approve:effect:gate", map(_approve, rows)),
+            reason,
         )
 
 
@@ -92,22 +114,37 @@ def _row(place: str, row: Any) -> Row:
 
 
 def _amount(value: Any, currency: str) -> int:
-    # YAML reads 98.70 as a float; its shortest text is what stood in the file.
-    text = repr(value) if isinstance(value, float) else value
-    return Money.of(Decimal(text) if isinstance(text, str) and isinstance(value, float) else text, currency).amount
+    money = Money.of(value, currency)
+    if money.amount < 0:
+        raise errors.InputError(f"{money} is negative", "a bound holds for payments and credits alike")
+    return money.amount
+
+
+def _policy(name: str, effect: str, action: str, conditions: str, reason: str = "") -> str:
+    notes = [f"@id({_quoted(name)})", *([f"@reason({_quoted(reason)})"] if reason else [])]
+    head = f"{effect} (principal, action == Interlock::Action::{_quoted(action)}, resource)"
+    return "\n".join([*notes, head, f"{conditions};", ""])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _all(conditions: Iterable[str]) -> str:
     return " &&\n       ".join(conditions)
 
 
+def _unless(group: str, rows: Iterable[list[str]]) -> str:
+    ways = " ||\n         ".join(f"({' && '.join(conditions)})" for conditions in rows)
+    return f'when {{ action in Interlock::Action::"{group}" }}\nunless {{ {ways} }}'
+
+
+def _within(most: int) -> str:
+    return f"context.amount <= {most} && context.amount >= -{most}"
+
+
 def _bounds(row: Row) -> list[str]:
-    # A credit is negative, and as large as a payment.
-    return [
-        f'context.currency == "{row.currency}"',
-        f"context.amount <= {row.per_act}",
-        f"context.amount >= -{row.per_act}",
-    ]
+    return [f'context.currency == "{row.currency}"', _within(row.per_act)]
 
 
 def _act(row: Row) -> list[str]:
@@ -117,9 +154,9 @@ def _act(row: Row) -> list[str]:
     if row.per_counterparty is not None:
         conditions.append(f"context.totals.by_counterparty.day + context.amount <= {row.per_counterparty}")
     if row.second_above is not None:
-        conditions.append(f'(context.amount <= {row.second_above} || context.approvals["{row.role}"] >= 2)')
+        conditions.append(f'(({_within(row.second_above)}) || context.approvals["{row.role}"] >= 2)')
     return conditions
 
 
 def _approve(row: Row) -> list[str]:
-    return [f'context.authority == "{row.role}"', *_bounds(row)]
+    return [f'principal in Interlock::Role::"{row.role}"', f'context.authority == "{row.role}"', *_bounds(row)]

@@ -13,7 +13,7 @@ from interlock.oversight.explain import Explainer
 from interlock.oversight.need import approval_request, candidates, need, separated
 from interlock.oversight.schema import Action, actions_of
 from interlock.oversight.slices import Slice
-from interlock.oversight.sources import Source, applicable, read_source
+from interlock.oversight.sources import Source, actions_named, applicable, read_source
 from interlock.oversight.statements import Problem, Statement, read_statements
 from interlock.oversight.suggest import closest, did_you_mean
 from interlock.oversight.validate import authorities_named, role_hints, validate
@@ -55,7 +55,8 @@ class Policies:
             statements = applicable(statements, everything)
         in_use = {*known, *roles}
         self._actions = actions_of(specs, known | _unheld(statements, known, in_use))
-        self._problems = sorted([*problems, *validate(statements, self._actions)])
+        others = actions_named(statements) if self._shipped else ()
+        self._problems = sorted([*problems, *validate(statements, self._actions, others)])
         self._hints = [] if self._shipped else role_hints(statements, in_use)
         self._cut(statements)
 

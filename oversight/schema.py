@@ -57,10 +57,10 @@ def _approval(spec: ActionSpec, parents: tuple[str, ...], context: Mapping[str, 
     return Action(spec, APPROVE + spec.name, groups_of, ("Person",), {**context, **APPROVE_TYPES})
 
 
-def schema_of(actions: Iterable[Action]) -> cedarpy.Schema:
-    """A parsed Cedar schema of some actions and all groups."""
+def schema_of(actions: Iterable[Action], others: Iterable[str] = ()) -> cedarpy.Schema:
+    """A parsed Cedar schema of some actions, all groups, and other names that policies may mention."""
     listed = list(actions)
-    named = {parent for action in listed for parent in action.parents}
+    named = {*others, *(parent for action in listed for parent in action.parents)}
     entries: dict[str, Any] = {name: {} for name in sorted(named.union(_GROUPS))}
     entries.update((action.name, _entry(action)) for action in listed)
     document = {"Interlock": {"entityTypes": _ENTITIES, "actions": entries}}

@@ -11,7 +11,7 @@ from interlock import errors
 from interlock.oversight.authority import Authority
 from interlock.oversight.statements import Statement
 
-__all__ = ["SHIPPED", "Source", "applicable", "read_source"]
+__all__ = ["SHIPPED", "Source", "actions_named", "applicable", "read_source"]
 
 Source = str | Path | Mapping[str, "str | Authority"] | None
 
@@ -53,11 +53,10 @@ def _read(path: Path) -> str:
 def applicable(statements: Iterable[Statement], actions: Iterable[str]) -> list[Statement]:
     """Statements of the shipped set without those of tools and workflows that this plane does not have."""
     known = set(actions)
-    return [statement for statement in statements if not _foreign(statement.node.action, known)]
+    return [s for s in statements if not (named := actions_named([s])) or named & known]
 
 
-def _foreign(scope: pst.ActionConstraint, known: set[str]) -> bool:
-    if isinstance(scope, pst.ScopeAny):
-        return False
-    named = [scope.entity] if isinstance(scope, pst.ActionEq) else scope.entities
-    return all(isinstance(entity, pst.EntityUid) and entity.id not in known for entity in named)
+def actions_named(statements: Iterable[Statement]) -> set[str]:
+    """The actions and groups in the scopes of some statements."""
+    scopes = [statement.node.action for statement in statements]
+    return {entity.id for scope in scopes for entity in pst.entity_uids(scope)}

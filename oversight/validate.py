@@ -25,10 +25,12 @@ _ATTRIBUTE = re.compile(
 _NO_ACTION = "unable to find an applicable action"
 
 
-def validate(statements: Iterable[Statement], actions: Mapping[str, Action]) -> list[Problem]:
-    """Every problem of every statement, in the order of the text."""
+def validate(
+    statements: Iterable[Statement], actions: Mapping[str, Action], others: Iterable[str] = ()
+) -> list[Problem]:
+    """Every problem of every statement, in the order of the text. `others` are actions that need not be there."""
     listed = list(statements)
-    schema = schema_of(actions.values())
+    schema = schema_of(actions.values(), others)
     found = _doubles(listed)
     for statement in listed:
         found += _validated(statement, actions, schema)
