@@ -167,6 +167,8 @@ def _stored(name: str, value: Any, item: Item) -> Any:
         return canonical({**item.action, **inner})
     if name == "decision":
         return canonical(value.as_json()) if value else None
+    if name == "reasons":
+        return canonical([list(reason) for reason in value])
     return canonical(value) if name in _JSON else value
 
 
