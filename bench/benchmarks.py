@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench import durable_record, step_tax
+from bench import durable_record, governed_call, step_tax
 from bench.trial import Peer
 
 __all__ = ["BENCHMARKS", "Benchmark"]
@@ -26,6 +26,7 @@ class Benchmark:
 
 
 BENCHMARKS = {
+    "B1": Benchmark("A tool call through the gateway, in memory", "call", governed_call.PEERS, {1: 2000}),
     "B2": Benchmark(
         "A ledger record, durable before its caller goes on",
         "record",
@@ -38,6 +39,6 @@ BENCHMARKS = {
         "case",
         step_tax.PEERS,
         {1: 60, 16: 320},
-        {("saver", 1): 8, ("saver", 16): 1.5},
+        {("saver", 1): 8, ("saver", 16): 1.5, ("graph", 16): 1.5, ("tasks", 16): 1.5},
     ),
 }

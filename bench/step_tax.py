@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +15,12 @@ from langgraph.types import Checkpointer
 from typing_extensions import TypedDict
 
 from bench.trial import Trial, measure
+from interlock import ControlPlane, Person, Workflow, governed
 from interlock.storage.checkpoints import Checkpoints
 from interlock.storage.database import Database
 
 STEPS = [f"step{number}" for number in range(6)]
+REQUESTER = "person:ana"
 
 
 class State(TypedDict, total=False):
@@ -34,6 +37,14 @@ def six_steps() -> StateGraph[Any, Any, Any, Any]:
     return builder
 
 
+def six_tasks() -> Workflow:
+    """The same as tasks: each is routed to an actor, permitted by policy, performed and recorded."""
+    workflow = Workflow("tasks", State)
+    for name in STEPS:
+        workflow.task(_task(name))
+    return workflow.flow(START, *STEPS, END)
+
+
 def _step(name: str) -> Any:
     async def step(state: State) -> State:
         return {"log": [name]}
@@ -41,15 +52,40 @@ def _step(name: str) -> Any:
     return step
 
 
-async def _drive(saver: Checkpointer, runs: int, concurrency: int, commits: Any) -> Trial:
-    graph = six_steps().compile(checkpointer=saver)
+def _task(name: str) -> Any:
+    async def task(state: State, call: Any) -> State:
+        return {"log": [name]}
 
-    async def once(number: int) -> None:
-        config: Any = {"configurable": {"thread_id": f"run{number}"}}
-        done = await graph.ainvoke({"log": []}, config, durability="sync")
-        assert done["log"] == STEPS
+    task.__name__ = name
+    return task
 
-    return await measure(once, runs, concurrency, commits)
+
+async def stock(folder: Path, runs: int, concurrency: int) -> Trial:
+    """The stock saver in its safest setting, which is its default; no ledger, no governance."""
+    async with aiosqlite.connect(folder / "stock.db", factory=_Counted) as connection:
+        saver = AsyncSqliteSaver(connection)
+        await saver.setup()
+        await connection.execute("PRAGMA synchronous = FULL")
+        return await _invoked(saver, runs, concurrency, lambda: _Counted.commits)
+
+
+async def saver(folder: Path, runs: int, concurrency: int) -> Trial:
+    """Our saver alone, as a drop-in for the stock one; no ledger, no governance."""
+    db = await Database.open(f"sqlite:///{folder / 'saver.db'}")
+    try:
+        return await _invoked(Checkpoints(db), runs, concurrency, lambda: db.commits)
+    finally:
+        await db.close()
+
+
+async def graph(folder: Path, runs: int, concurrency: int) -> Trial:
+    """The same graph as cases of the plane: ledger, epoch, case rows, resumable after a crash."""
+    return await _cases(governed(six_steps(), name="graph"), folder, runs, concurrency)
+
+
+async def tasks(folder: Path, runs: int, concurrency: int) -> Trial:
+    """Six governed tasks as cases of the plane: twelve steps, as each task is routed and then performed."""
+    return await _cases(six_tasks(), folder, runs, concurrency)
 
 
 class _Counted(sqlite3.Connection):
@@ -62,22 +98,28 @@ class _Counted(sqlite3.Connection):
         super().commit()
 
 
-async def stock(folder: Path, runs: int, concurrency: int) -> Trial:
-    """The stock saver in its safest setting, which is its default; no ledger, no governance."""
-    async with aiosqlite.connect(folder / "stock.db", factory=_Counted) as connection:
-        saver = AsyncSqliteSaver(connection)
-        await saver.setup()
-        await connection.execute("PRAGMA synchronous = FULL")
-        return await _drive(saver, runs, concurrency, lambda: _Counted.commits)
+async def _invoked(saver: Checkpointer, runs: int, concurrency: int, commits: Callable[[], int]) -> Trial:
+    compiled = six_steps().compile(checkpointer=saver)
+
+    async def once(number: int) -> None:
+        config: Any = {"configurable": {"thread_id": f"run{number}"}}
+        done = await compiled.ainvoke({"log": []}, config, durability="sync")
+        assert done["log"] == STEPS
+
+    return await measure(once, runs, concurrency, commits)
 
 
-async def saver(folder: Path, runs: int, concurrency: int) -> Trial:
-    """Our saver alone, as a drop-in for the stock one: no ledger, no governance."""
-    db = await Database.open(f"sqlite:///{folder / 'saver.db'}")
-    try:
-        return await _drive(Checkpoints(db), runs, concurrency, lambda: db.commits)
-    finally:
-        await db.close()
+async def _cases(workflow: Any, folder: Path, runs: int, concurrency: int) -> Trial:
+    async with ControlPlane.open(f"sqlite:///{folder / 'plane.db'}") as plane:
+        plane.register_actor(Person(REQUESTER.partition(":")[2]))
+        name = plane.register(workflow).workflow.name
+
+        async def once(number: int) -> None:
+            started = await plane.start(name, {"log": []}, requester=REQUESTER)
+            done = await plane.wait(started.id)
+            assert (done.status, done.values) == ("completed", {"log": STEPS})
+
+        return await measure(once, runs, concurrency, lambda: plane.services.db.commits)
 
 
-PEERS = {"stock": stock, "saver": saver}
+PEERS = {"stock": stock, "saver": saver, "graph": graph, "tasks": tasks}
