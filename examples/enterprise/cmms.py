@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from interlock.clock import iso
 from interlock.examples.enterprise.cmms_store import CmmsStore, Refused
+from interlock.examples.enterprise.reference import read_reference
 from interlock.tools.systems.cmms import event_time
 
 Access = Literal["read", "write"]
@@ -171,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not (token := os.environ.get("CMMS_TOKEN")):
         parser.error("set CMMS_TOKEN to the bearer credential that clients must give")
     store = CmmsStore(options.database)
-    store.load_reference(options.reference)
+    store.load(read_reference(options.reference))
     uvicorn.run(create_app(store, {token: "write"}), host=options.host, port=options.port, log_level="warning")
     store.close()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from interlock.clock import iso, parse
-from interlock.examples.enterprise.reference import Reference, read_reference
+from interlock.examples.enterprise.reference import Reference
 
 OPEN_FOR = timedelta(hours=24)  # how long a request takes in further alerts, in event time, the end included
 
@@ -89,14 +89,18 @@ class CmmsStore:
 
     # -- reference data
 
-    def load_reference(self, folder: Path) -> dict[str, int]:
-        """Replace the reference data by that of a folder; requests and work orders stay. Returns rows per table.
+    @property
+    def loaded(self) -> str | None:
+        """The digest of the reference data that is there."""
+        found = self._rows("SELECT value FROM meta WHERE name = 'reference'")
+        return found[0]["value"] if found else None
 
-        Raises InputError for malformed files and changes nothing then. The same files again do nothing.
+    def load(self, reference: Reference) -> dict[str, int]:
+        """Replace the reference data; requests and work orders stay. The same again does nothing.
+
+        Gives rows per table.
         """
-        reference = read_reference(folder)
-        loaded = self._rows("SELECT value FROM meta WHERE name = 'reference'")
-        if not loaded or loaded[0]["value"] != reference.digest:
+        if self.loaded != reference.digest:
             self._replace(reference)
         counts = ((table, self._rows(f"SELECT count(*) AS n FROM {table}")) for table in _REFERENCE)  # noqa: S608
         return {table: rows[0]["n"] for table, rows in counts}

@@ -1,0 +1,103 @@
+"""The plant that comes with the project: fills a plane with its CMMS, specialists, people, guides and workflow.
+
+The CMMS runs in this process, with its database in the home, unless `CMMS_URL` names a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from interlock import errors
+from interlock.agents.roster import maintenance_team
+from interlock.agents.roster.history import GUIDES
+from interlock.examples.enterprise.cmms import create_app
+from interlock.examples.enterprise.cmms_store import CmmsStore
+from interlock.examples.enterprise.faults import Fault, Faulty
+from interlock.examples.enterprise.guides import read_guides
+from interlock.examples.enterprise.reference import read_reference
+from interlock.graphs.workflows import maintenance
+from interlock.money import Money
+from interlock.oversight.actors import Person
+from interlock.plane import ControlPlane
+from interlock.tools.systems.cmms import Cmms, tools
+
+__all__ = ["OPERATOR", "PEOPLE", "REQUESTER", "SAMPLE", "setup"]
+
+SAMPLE = Path(__file__).parent / "sample"
+REQUESTER, OPERATOR = "person:requester", "person:operator"
+
+PEOPLE = (
+    Person("requester", roles={"requester"}),
+    Person("operator", roles={"operator"}),
+    Person("shift-lead", authorities={"maintenance": Money.of("5000", "USD")}),
+    Person("maintenance-manager", authorities={"maintenance": Money.of("25000", "USD")}),
+    Person("plant-manager", authorities={"plant": Money.of("100000", "USD")}),
+)
+
+
+@asynccontextmanager
+async def setup(
+    plane: ControlPlane, reference: Path | None = None, faults: Sequence[Fault | Mapping[str, Any]] = ()
+) -> AsyncIterator[None]:
+    """Fill a plane. `reference` replaces the plant's data (CSV files, guides); without it, what the home has stays.
+
+    Raises InputError with file and line for bad reference data, Unreachable and ToolFailed when the CMMS does not
+    answer or refuses the credential, ConfigurationError when there is no credential for it.
+    """
+    async with AsyncExitStack() as stack:
+        cmms, own = await _open_cmms(plane, stack, reference, faults)
+        for entry in tools(cmms, sandbox=own):
+            plane.register_tool(entry)
+        for actor in (*maintenance_team(), *PEOPLE):
+            plane.register_actor(actor)
+        plane.register(maintenance.wf)
+        await cmms.check(_credential(plane))
+        stack.push_async_callback(plane.close)  # runs first: the cases stop before their systems go
+        yield
+
+
+async def _open_cmms(
+    plane: ControlPlane, stack: AsyncExitStack, reference: Path | None, faults: Sequence[Fault | Mapping[str, Any]]
+) -> tuple[Cmms, bool]:
+    """The client, and whether the CMMS is our own."""
+    url = os.environ.get("CMMS_URL")
+    transport = httpx.AsyncHTTPTransport(trust_env=False) if url else await _own_cmms(plane, stack, reference)
+    if url:
+        await plane.context.ingest(GUIDES, await asyncio.to_thread(read_guides, reference or SAMPLE))
+    cmms = Cmms(url or "http://cmms.internal", Faulty(transport, faults) if faults else transport)
+    stack.push_async_callback(cmms.aclose)
+    return cmms, not url
+
+
+async def _own_cmms(plane: ControlPlane, stack: AsyncExitStack, reference: Path | None) -> httpx.ASGITransport:
+    """The reference CMMS in this process; its credential is made anew each time and never leaves it."""
+    store = CmmsStore(None if plane.home is None else plane.home / "cmms.db")
+    stack.callback(store.close)
+    if reference is not None or not store.loaded:
+        await _load(plane, store, reference or SAMPLE)
+    secret = os.environ.get("CMMS_TOKEN") or secrets.token_urlsafe(32)
+    plane.services.gateway.credentials.offer("cmms", secret)
+    return httpx.ASGITransport(create_app(store, {secret: "write"}), raise_app_exceptions=False)
+
+
+async def _load(plane: ControlPlane, store: CmmsStore, folder: Path) -> None:
+    """Everything is read before anything is written; the store is marked as loaded last."""
+    reference, guides = await asyncio.to_thread(lambda: (read_reference(folder), read_guides(folder)))
+    await plane.context.ingest(GUIDES, guides)
+    await asyncio.to_thread(store.load, reference)
+
+
+def _credential(plane: ControlPlane) -> str:
+    credential = plane.services.gateway.credentials.of("cmms")
+    if credential is None:
+        hint = "set INTERLOCK_CREDENTIAL_CMMS, or name a file in the setting credentials_file"
+        raise errors.ConfigurationError("there is no credential for the CMMS", hint)
+    return credential
