@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from interlock import errors
 from interlock.clock import Clock
@@ -13,13 +13,13 @@ from interlock.money import Money
 
 if TYPE_CHECKING:
     from interlock.oversight.inbox import Item
-
     from interlock.tools.arguments import Arguments
 
 __all__ = ["DidNotHappen", "Happened", "Status", "ToolContext", "ToolResult", "ToolSpec", "Unsure", "tool"]
 
 Status = Literal["done", "denied", "asked", "failed", "unknown"]
 Args = Mapping[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
 MARK = "__interlock_tool__"
 
 
@@ -138,6 +138,10 @@ class ToolResult:
         return errors.ToolFailed(why)
 
 
+@overload
+def tool(fn: F, /, **options: Any) -> F: ...
+@overload
+def tool(fn: None = None, /, **options: Any) -> Callable[[F], F]: ...
 def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Mark a function as a tool: takes the options of `plane.register_tool`, which it still has to be given to.
 

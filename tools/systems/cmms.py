@@ -62,11 +62,11 @@ class Cmms:
 
     async def asset(self, credential: str, name: str) -> dict[str, Any] | None:
         """By id or name; None when there is no such asset."""
-        return await self._find(credential, "/assets", {"name": name})
+        return await self._find(credential, "/assets", {"name": name})  # type: ignore[no-any-return]
 
     async def rule(self, credential: str, rule: str) -> dict[str, Any] | None:
         """A rule with its codes in the order of the mapping; None when there is no such rule."""
-        return await self._find(credential, "/rules", {"rule": rule})
+        return await self._find(credential, "/rules", {"rule": rule})  # type: ignore[no-any-return]
 
     async def history(self, credential: str, before: str, codes: list[str], asset: str | None, limit: int) -> Any:
         """What past work orders, finished before a time, say: counts, cited ids and median minutes per code."""
@@ -75,7 +75,7 @@ class Cmms:
 
     async def job(self, credential: str, code: str) -> dict[str, Any] | None:
         """Usual labour (minutes) and parts (minor units) of a failure code; None when there is no such job."""
-        return await self._find(credential, "/jobs", {"code": code})
+        return await self._find(credential, "/jobs", {"code": code})  # type: ignore[no-any-return]
 
     async def technicians(self, credential: str, asset: str, start: str, request: str) -> Any:
         """Who covers the asset, with skills, shift hours and load."""
@@ -205,7 +205,7 @@ def _report(cmms: Cmms, sandbox: bool) -> Callable[..., Any]:
         """Report a diagnosed event: opens a maintenance request, or joins the open one of this asset and code."""
         return await cmms.report(_credential(ctx), event, asset, code, start)
 
-    return report  # type: ignore[no-any-return]
+    return report
 
 
 def _create(cmms: Cmms, sandbox: bool) -> Callable[..., Any]:
@@ -241,7 +241,7 @@ def _create(cmms: Cmms, sandbox: bool) -> Callable[..., Any]:
         order |= {"labour_minutes": labour_minutes, "cost": cost, "currency": currency}
         return await cmms.create_work_order(_credential(ctx), business_key(request), order)
 
-    return create_work_order  # type: ignore[no-any-return]
+    return create_work_order
 
 
 def _steps(cmms: Cmms, sandbox: bool) -> list[Callable[..., Any]]:
