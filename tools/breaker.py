@@ -6,58 +6,87 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from purgatory import AsyncCircuitBreakerFactory
-
+from interlock.clock import Clock
 from interlock.observability.ledger import Ledger
 from interlock.storage.chain import Event
-from interlock.tools.failures import outage
+from interlock.tools.failures import SystemOpen, outage
 
 __all__ = ["Breakers", "Rates"]
 
 
-class Breakers:
-    """Opens after `failures` outages in a row, lets a call through again after `seconds`.
+@dataclass
+class _State:
+    """`until`: when the next call may try the system; None while the breaker is closed. `failures` in a row."""
 
-    `news()` gives the ledger events of what changed; they are recorded after the outcome of the call.
+    failures: int = 0
+    until: datetime | None = None
+    trying: bool = False
+
+
+class Breakers:
+    """Opens after `failures` outages in a row; after `seconds` one call at a time tries whether the system answers.
+
+    A refusal is an answer; a cancelled call says nothing. `news()` gives the ledger events of what changed; they are
+    recorded after the outcome of the call.
     """
 
-    def __init__(self, ledger: Ledger, failures: int, seconds: float) -> None:
-        self._ledger = ledger
-        refusals = (BaseException, lambda exc: not outage(exc))
-        self._factory = AsyncCircuitBreakerFactory(failures, seconds, exclude=[refusals])
-        self._open: set[str] = set()
+    def __init__(self, ledger: Ledger, failures: int, seconds: float, clock: Clock) -> None:
+        self._ledger, self._clock = ledger, clock
+        self._failures, self._pause = failures, timedelta(seconds=seconds)
+        self._states: dict[str, _State] = {}
         self._news: list[Event] = []
 
     @asynccontextmanager
     async def guard(self, system: str, tenant: str) -> AsyncIterator[None]:
-        """Runs the body against a system; raises OpenedState while its breaker is open."""
-        breaker = await self._factory.get_breaker(system)
-        why = "the system answers again"
+        """Runs the body against a system; raises SystemOpen while its breaker is open."""
+        state = self._states.setdefault(system, _State())
+        trial = self._admit(state, system)
         try:
-            async with breaker:
-                yield
-        except BaseException as exc:
-            why = f"{type(exc).__name__} again and again"
+            yield
+        except Exception as exc:
+            if outage(exc):
+                self._failed(state, trial, system, tenant, type(exc).__name__)
+            else:
+                self._answered(state, trial, system, tenant)
             raise
+        else:
+            self._answered(state, trial, system, tenant)
         finally:
-            self._note(system, tenant, breaker.context.state, why)
+            state.trying = state.trying and not trial
 
     def news(self) -> list[Event]:
         taken, self._news = self._news, []
         return taken
 
-    def _note(self, system: str, tenant: str, state: str, why: str) -> None:
-        was_open = system in self._open
-        if state == "opened" and not was_open:
-            self._open.add(system)
-            self._news.append(self._event("system.opened", system, tenant, why))
-        elif state == "closed" and was_open:
-            self._open.discard(system)
-            self._news.append(self._event("system.closed", system, tenant, why))
+    def _admit(self, state: _State, system: str) -> bool:
+        """Whether this call is the one that tries a system whose breaker is open."""
+        if state.until is None:
+            return False
+        if state.trying or self._clock.now() < state.until:
+            raise SystemOpen(f"the circuit breaker of {system} is open", "wait until the system answers again")
+        state.trying = True
+        return True
 
-    def _event(self, kind: str, system: str, tenant: str, why: str) -> Event:
-        return self._ledger.event(kind, tenant=tenant, data={"system": system, "why": why})
+    def _failed(self, state: _State, trial: bool, system: str, tenant: str, why: str) -> None:
+        state.failures += 1
+        was_closed = state.until is None
+        if trial or (was_closed and state.failures >= self._failures):
+            state.until = self._clock.now() + self._pause
+        if was_closed and state.until is not None:
+            self._tell("system.opened", system, tenant, f"{why}, {state.failures} times in a row")
+
+    def _answered(self, state: _State, trial: bool, system: str, tenant: str) -> None:
+        if state.until is None or trial:
+            state.failures = 0
+        if trial:
+            state.until = None
+            self._tell("system.closed", system, tenant, "the system answers again")
+
+    def _tell(self, kind: str, system: str, tenant: str, why: str) -> None:
+        self._news.append(self._ledger.event(kind, tenant=tenant, data={"system": system, "why": why}))
 
 
 class Rates:

@@ -31,7 +31,7 @@ class Execution:
     """One per plane. Results and errors come back as plain JSON values, without known secrets."""
 
     def __init__(self, ledger: Ledger, credentials: Credentials, settings: Settings, clock: Clock) -> None:
-        self._breakers = Breakers(ledger, settings.breaker_failures, settings.breaker_seconds)
+        self._breakers = Breakers(ledger, settings.breaker_failures, settings.breaker_seconds, clock)
         self._rates = Rates()
         self._credentials = credentials
         self._settings = settings

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
-from purgatory.domain.model import OpenedState
 
 from interlock import errors
 
-__all__ = ["ambiguous", "describe", "outage", "transient"]
+__all__ = ["SystemOpen", "ambiguous", "describe", "outage", "transient"]
+
+
+class SystemOpen(errors.Unreachable):
+    """The circuit breaker of a system is open: the call was not made."""
+
 
 # The request never left, so nothing can have happened: the system is away, or the request is no request.
-_AWAY = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ConnectionRefusedError, errors.Unreachable, OpenedState
-)  # fmt: skip
+_AWAY = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ConnectionRefusedError, errors.Unreachable)
 _UNSENDABLE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)
 _NO_ANSWER = (TimeoutError, ConnectionError, httpx.RequestError, errors.UnknownOutcome)
 
@@ -47,7 +49,7 @@ def outage(exc: BaseException) -> bool:
 
 def transient(exc: BaseException) -> bool:
     """Whether the same call may succeed in a moment. An open breaker stays open for longer than that."""
-    if any(isinstance(one, OpenedState) for one in _chain(exc)):
+    if any(isinstance(one, SystemOpen) for one in _chain(exc)):
         return False
     return outage(exc) or any(_status(one) == 429 for one in _chain(exc))
 
