@@ -44,7 +44,7 @@ class People:
             if answer.decide == "complete":
                 await plane.inbox.complete(item.id, answer.value, by=answer.by, comment=answer.why)
             else:
-                await plane.inbox.decide(item.id, answer.decision, by=answer.by, comment=answer.why)
+                await plane.inbox.decide(item.id, answer.about(item), by=answer.by, comment=answer.why)
         except (errors.InputError, errors.GovernanceError) as exc:
             self.problems.append(
                 Problem("people", f"{answer.by} may not {answer.decide} {item.kind} {item.task}: {exc}")

@@ -10,13 +10,23 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interlock import errors
-from interlock.oversight.items import Decision
+from interlock.oversight.items import Decision, Item
 
 __all__ = ["SUITES", "Answer", "Bound", "Bounds", "CostBound", "EvalCase", "Expected", "Suite", "load"]
 
 SUITES = Path(__file__).parent / "suites"
 
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _REASONED = {"reject": "why", "edit": "args", "respond": "value", "complete": "value"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON knows it: times stay the text that a system would send."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class Strict(BaseModel):
@@ -44,10 +54,10 @@ class Answer(Strict):
             raise ValueError("a task is completed, and nothing else is")
         return self
 
-    @property
-    def decision(self) -> Decision:
-        """The answer as the inbox takes it."""
-        return Decision(self.decide, why=self.why, args=self.args, value=self.value)
+    def about(self, item: Item) -> Decision:
+        """The answer as the inbox takes it; `args` of an edit are those that change."""
+        args = None if self.args is None else {**item.action.get("args", {}), **self.args}
+        return Decision(self.decide, why=self.why, args=args, value=self.value)
 
 
 class Bound(Strict):
@@ -145,7 +155,7 @@ def load(name_or_path: str | Path) -> Suite:
     """A shipped suite by name, or any by path. Raises NotFound, or ConfigurationError with what is wrong where."""
     path = _path(name_or_path)
     try:
-        suite = Suite.model_validate(yaml.safe_load(path.read_text("utf-8-sig")))
+        suite = Suite.model_validate(yaml.load(path.read_text("utf-8-sig"), _Loader))  # noqa: S506  # a safe loader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise errors.ConfigurationError(f"cannot read {path}: {exc}", "give a YAML file in UTF-8") from exc
     except ValidationError as exc:
