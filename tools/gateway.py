@@ -119,6 +119,8 @@ class Gateway:
             ctx = self._execution.context(attempt)
             item = await self.judge.decide(attempt, ctx, self._recent(attempt.site))
             if item is not None:
+                if attempt.approval is not None:
+                    await self._recall.load(attempt)  # another caller may have used it up meanwhile
                 return await self._ask(attempt, item)
             if attempt.spec.writes and attempt.site.autonomy == "shadow":
                 return result(attempt, "done", await self._records.shadowed(attempt))
@@ -279,6 +281,11 @@ class Gateway:
 
     async def item(self, item_id: str, site: CallSite) -> Item:
         return await self._inbox.get(item_id, tenant=site.tenant)
+
+    def schema_of(self, item: Item) -> Mapping[str, Any] | None:
+        """The JSON schema of the arguments of an item's action, for reading an edit of them."""
+        name = item.action.get("tool")
+        return self._tools.get(str(name)).arguments.schema if name in self._tools else None
 
     def digest_of(self, item: Item, args: Mapping[str, Any]) -> str:
         """The digest of an item's action with other arguments. Raises InputError on those that do not fit."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from interlock import errors
+from interlock.money import Money
+from interlock.oversight.actors import Person
 from interlock.oversight.inbox import Decision
 from interlock.storage.claim import CLAIM, Claim
 from interlock.tools.contract import DidNotHappen, Happened, ToolContext, ToolResult, Unsure
-from tests.tools.plant import CASE, Plant, bank, plant
+from interlock.tools.effects import Outcome
+from tests.tools.plant import CASE, POLICY, Plant, bank, plant
 
 
 @pytest.fixture
@@ -477,3 +481,140 @@ async def test_a_fork_only_imagines_its_writes(one: Plant) -> None:
     assert (result.status, result.value) == ("done", original.value)
     assert one.world.done.total() == 1
     assert len(await one.events("policy.shadowed")) == 1
+
+
+# --- in a task: rows wait for the commit of the task ----------------------------------------------------------------
+
+
+async def test_a_question_is_committed_with_its_task_unless_it_is_void(one: Plant) -> None:
+    with driving(await one.case()) as claim:
+        asked = await one.pay(20_000)
+        void = [True]
+        await one.gateway.open(asked.items[-1], one.site(), unless=lambda: void[0])
+        assert await one.events("policy.decided") == []
+        await commit_task(one, claim)
+        assert (await one.inbox.list()).items == []
+        assert [e["data"]["decision"] for e in await one.events("policy.decided")] == ["asked"]
+        void[0] = False
+        await one.gateway.open(asked.items[-1], one.site(), unless=lambda: void[0])
+        await commit_task(one, claim)
+    (item,) = (await one.inbox.list()).items
+    assert item.id == asked.approval
+    assert (await one.gateway.item(item.id, one.site())).id == item.id
+
+
+async def test_a_guest_asks_at_once_and_another_person_answers(one: Plant) -> None:
+    async with plant() as sandbox:
+        bank(sandbox, sandbox=True)
+        sandbox.actors.register(Person("dev", authorities={"treasury": Money(10**9, "EUR")}))
+        asked = await sandbox.pay(20_000, guest=True)
+        await sandbox.gateway.open(asked.items[-1], sandbox.site(guest=True))
+        decided = await sandbox.gateway.answer(asked.items[-1], Decision.approve())
+        assert decided.decided_by == "person:dev"
+        assert (await sandbox.pay(20_000, guest=True)).status == "done"
+
+
+async def test_a_read_with_other_arguments_under_the_same_key_is_a_divergence(one: Plant) -> None:
+    with driving(await one.case()):
+        await one.gateway.call("bank.balance", {"account": "7"}, one.site())
+        again = await one.gateway.call("bank.balance", {"account": "8"}, one.site(attempt=2))
+    assert policies_of(again) == ["gateway.divergence"]
+
+
+async def test_a_read_that_needs_an_approval_uses_it_up() -> None:
+    asks = """@id("ASK") permit(principal, action, resource) when { context.approvals.treasury >= 1 };
+    @id("APP") permit(principal, action == Interlock::Action::"approve:bank.balance", resource);"""
+    async with plant(policies=asks) as one:
+        bank(one)
+        asked = await one.gateway.call("bank.balance", {"account": "7"}, one.site(ns=""))
+        await one.approve(await one.inbox.get(str(asked.approval)))
+        told = await one.gateway.call("bank.balance", {"account": "7"}, one.site(ns=""), approval=asked.approval)
+        assert told.status == "done"
+        assert (await one.inbox.get(str(asked.approval))).used_at is not None
+        again = await one.gateway.call("bank.balance", {"account": "7"}, one.site(ns=""), approval=asked.approval)
+        assert policies_of(again) == ["gateway.approval"]
+
+
+async def test_two_calls_with_one_key_run_once(one: Plant) -> None:
+    results = await asyncio.gather(*(one.pay(100, key="k", slot="k") for _ in range(8)))
+    assert {r.value for r in results} == {"pay 100 acme#1"}
+    assert one.world.done.total() == 1
+    assert len(await one.events("tool.intent")) == 1
+
+
+async def test_one_approval_and_two_callers_run_once(one: Plant) -> None:
+    """Two engines cannot be; two callers of `call_tool` can: the commit decides which of them used the approval."""
+    item = await one.inbox.get(str((await one.pay(20_000, ns="")).approval))
+    await one.approve(item)
+    results = await asyncio.gather(*(one.pay(20_000, ns="", approval=item.id) for _ in range(4)))
+    assert one.world.done.total() == 1
+    assert {r.status for r in results} <= {"done", "denied"}
+    assert len(await one.events("tool.outcome")) == 1
+
+
+async def test_an_expired_approval_denies(one: Plant) -> None:
+    item = await one.open(await one.pay(20_000))
+    late = "UPDATE inbox SET due = '2020-01-01T00:00:00.000000Z' WHERE id = ?"
+    await one.db.commit(lambda tx: tx.execute(late, (item.id,)))
+    with pytest.raises(errors.Expired):
+        await one.approve(item)
+    await one.inbox.expire(item.id)
+    assert policies_of(await one.pay(20_000)) == ["gateway.approval"]
+
+
+async def test_no_approval_helps_where_none_is_foreseen() -> None:
+    only = '@id("OFF") forbid(principal, action == Interlock::Action::"bank.pay", resource);'
+    async with plant(policies=POLICY + only) as one:
+        bank(one)
+        assert policies_of(await one.pay(20_000)) == ["OFF"]
+
+
+async def test_nobody_can_edit_what_is_no_call(one: Plant) -> None:
+    item = await one.open(await one.pay(20_000))
+    with pytest.raises(errors.InputError, match="cannot be edited"):
+        one.gateway.digest_of(replace(item, action={"tool": "pay.gate"}), {})
+
+
+async def test_an_effect_whose_record_fails_is_logged_and_found_out_later(
+    one: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome = one.gateway._records.outcome
+
+    async def fail(*args: Any) -> None:
+        raise errors.DiskFull("no room", "make room")
+
+    one.gateway._records.outcome = fail  # type: ignore[method-assign]  # a disk that is full just now
+    with pytest.raises(errors.DiskFull):
+        await one.pay()
+    assert "could not be recorded" in caplog.text
+    one.gateway._records.outcome = outcome  # type: ignore[method-assign]
+    assert (await one.pay()).status == "unknown"
+    assert one.world.done.total() == 1
+
+
+async def test_an_outcome_that_arrives_before_the_second_try_stands(one: Plant) -> None:
+    one.world.fail.append(Lost())
+    first = await one.pay()
+    await one.inbox.decide(str(first.approval), Decision.approve(), by="person:op")
+    again = one.gateway._records.again
+
+    async def late(attempt: Any) -> bool:
+        await one.gateway._records.outcome(attempt, Outcome("done", "late news"))
+        return await again(attempt)
+
+    one.gateway._records.again = late  # type: ignore[method-assign]  # somebody is faster
+    assert (await one.pay()).value == "late news"
+    assert one.world.done.total() == 1
+
+
+async def test_drain_waits_for_the_effects_of_one_case(one: Plant) -> None:
+    one.world.gate = asyncio.Event()
+    call = asyncio.create_task(one.pay())
+    await in_flight(one)
+    await one.gateway.drain("another case")
+    drained = asyncio.create_task(one.gateway.drain(CASE))
+    await asyncio.sleep(0.01)
+    assert not drained.done()
+    one.world.gate.set()
+    await drained
+    assert (await call).status == "done"
