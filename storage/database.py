@@ -45,7 +45,7 @@ class Database:
 
         `busy_s` is how many seconds to wait for another process's lock. Raises DatabaseCorrupt (no database, or
         damaged), DatabaseLocked, DiskFull (no room or no permission), NotFound (read-only, and not there),
-        ConfigurationError (no such kind of URL), StorageError (schema newer than this version).
+        ConfigurationError (no such kind of URL, or a folder), StorageError (schema newer than this version).
         """
         return await asyncio.to_thread(cls._open, url, read_only, busy_s)
 
@@ -54,6 +54,7 @@ class Database:
         scratch = tempfile.TemporaryDirectory(prefix="interlock-") if url == ":memory:" else None
         path = Path(scratch.name) / "interlock.db" if scratch else _path(url)
         try:
+            _refuse_folder(path)
             _check(path, busy_s) if read_only else _prepare(path, scratch is None, busy_s)
             return cls(path, read_only=read_only, scratch=scratch, busy_s=busy_s)
         except BaseException as exc:
@@ -118,6 +119,11 @@ def _path(url: str) -> Path:
     if not url.startswith(_SQLITE) or not url.removeprefix(_SQLITE) or "\0" in url:
         raise errors.ConfigurationError(f"{url!r} is no database URL", "write sqlite:///PATH or :memory:")
     return Path(url.removeprefix(_SQLITE))
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise errors.ConfigurationError(f"{path} is a folder", "name the file in it, as sqlite:///DIR/interlock.db")
 
 
 def _prepare(path: Path, durable: bool, busy_s: float) -> None:
