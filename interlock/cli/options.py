@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["By", "Comment", "Cursor", "Home", "Json", "Limit", "Policies"]
+__all__ = ["DEFAULT_HOME", "By", "Comment", "Cursor", "Home", "Json", "Limit", "Policies", "Workflow"]
 
 Home = Annotated[Path, typer.Option("--home", envvar="INTERLOCK_HOME", help="Folder of the database.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -15,6 +15,9 @@ By = Annotated[str, typer.Option("--by", envvar="INTERLOCK_BY", help="Who does t
 Comment = Annotated[str, typer.Option("--comment", help="Why; it goes into the ledger.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many to show.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Where the last page ended.")]
-Policies = Annotated[Path | None, typer.Option("--policies", help="Folder or file of Cedar policies; else the shipped set.")]
+Policies = Annotated[
+    Path | None, typer.Option("--policies", help="Folder or file of Cedar policies; else the shipped set.")
+]
+Workflow = Annotated[str | None, typer.Option("--workflow", help="Of this workflow only.")]
 
 DEFAULT_HOME = Path(".interlock")

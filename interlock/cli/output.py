@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import orjson
 
 from interlock.clock import iso
 
-__all__ = ["cell", "emit", "page", "pairs", "plain", "say", "table"]
+__all__ = ["cell", "emit", "lines", "page", "pairs", "plain", "say", "table"]
 
 _WIDE = 200
 
@@ -29,7 +29,9 @@ def emit(value: Any) -> None:
     print(text, flush=True)
 
 
-def page(items: Sequence[Any], cursor: Any, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def page(
+    items: Sequence[Any], cursor: Any, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
     """A list: `{items, cursor}` as JSON, or a table and how to see more."""
     if as_json:
         return emit({"items": items, "cursor": cursor})
@@ -77,20 +79,26 @@ def cell(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """JSON values of what the plane returns: dataclasses, models, times, sets and paths."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if not f.name.startswith("_")}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
+    """JSON values of what the plane returns: dataclasses, models, named tuples, times, sets and paths."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if (named := _named(value)) is not None:
+        return {str(name): plain(one) for name, one in named.items()}
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(v) for v in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return _scalar(value)
+        return sorted(plain(one) for one in value)
+    return [plain(one) for one in value] if isinstance(value, (list, tuple)) else _scalar(value)
+
+
+def _named(value: Any) -> Mapping[Any, Any] | None:
+    """The fields of whatever has names; None for anything else."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value) if not f.name.startswith("_")}
+    if isinstance(value, Mapping):
+        return value
+    for method in ("model_dump", "_asdict"):
+        if hasattr(value, method):
+            return getattr(value, method)()  # type: ignore[no-any-return]  # a mapping by contract
+    return None
 
 
 def _scalar(value: Any) -> Any:
@@ -102,4 +110,11 @@ def _scalar(value: Any) -> Any:
         return str(value)
     if isinstance(value, bytes):
         return value.hex()
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    return str(value)
+
+
+async def lines(values: AsyncIterable[Any]) -> None:
+    """JSON lines on stdout, one value each, as they come."""
+    async for value in values:
+        sys.stdout.write(orjson.dumps(plain(value), option=orjson.OPT_NON_STR_KEYS).decode() + "\n")
+    sys.stdout.flush()

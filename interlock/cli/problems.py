@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import mkstemp
 from typing import Any
 
 import typer
@@ -13,9 +14,10 @@ from typer.core import TyperGroup
 from interlock import errors
 from interlock.cli.output import say
 
-__all__ = ["Guarded", "exit_code"]
+__all__ = ["STOPPED", "Guarded", "exit_code"]
 
-FAILED, USAGE, WAITS, DENIED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
+FAILED, USAGE, WAITS, DENIED, UNREACHABLE, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 130, 143
+STOPPED = "stopped; nothing is lost: finished steps are kept, and the same command goes on from there"
 
 _CODES: list[tuple[type[errors.InterlockError], int]] = [
     (errors.ApprovalNeeded, WAITS),
@@ -41,7 +43,7 @@ class Guarded(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            say("stopped; nothing is lost: finished steps are kept, and the same command goes on from there")
+            say(STOPPED)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
@@ -71,14 +73,12 @@ def _tell(error: Exception) -> int:
     return FAILED
 
 
-def _log(error: Exception) -> Path:
-    """Append the traceback to a file of this user and return its path."""
-    path = Path(gettempdir()) / "interlock-errors.log"
-    lines = traceback.format_exception(error)
+def _log(error: Exception) -> Path | str:
+    """Write the traceback to a new file, readable by this user only, and return its path."""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines([*lines, "\n"])
-        path.chmod(0o600)
+        handle, name = mkstemp(prefix="interlock-error-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
     except OSError as exc:
-        say(f"(the log could not be written: {exc})")
-    return path
+        return f"no log: {exc}"
+    return Path(name)

@@ -1,0 +1,45 @@
+"""Commands that change something: given to the live engine of a home, or carried out here when none lives."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from interlock import errors
+from interlock.cli.output import say
+from interlock.cli.session import working
+from interlock.graphs.desk import handlers
+from interlock.graphs.engine.lock import EngineLock
+from interlock.graphs.engine.remote import send
+
+__all__ = ["change"]
+
+_SETTLES_S = 60.0
+Engine = Callable[..., Awaitable[Any]]
+
+
+async def change(home: Path, command: str, **params: Any) -> Any:
+    """Run a command of the engine and return its answer; the case it touched is driven until it has settled.
+
+    Raises NotFound when the home has no database, and whatever the command raises.
+    """
+    if not (home / "interlock.db").exists():
+        raise errors.NotFound(f"there is no database in {home}", "start with `interlock demo`, or name it with --home")
+    address = EngineLock(home).holder()
+    if address is not None:
+        say(f"sent to the engine of {home} (pid {address.pid})")
+        return await _settled(lambda name, **given: send(address, name, **given), command, params)
+    async with working(home) as plane:
+        await plane.ready()
+        known = handlers(plane)
+        return await _settled(lambda name, **given: known[name](**given), command, params)
+
+
+async def _settled(engine: Engine, command: str, params: Mapping[str, Any]) -> Any:
+    answer = await engine(command, **params)
+    case = answer.get("case_id") or answer.get("id") if isinstance(answer, Mapping) else None
+    if case is not None and command != "claim":
+        settled = await engine("wait", case_id=case, until="settled", timeout=_SETTLES_S)
+        say(f"case {case} is {settled['status']}")
+    return answer

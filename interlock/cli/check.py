@@ -1,0 +1,39 @@
+"""`interlock check`: what would go wrong in the project, found before the first case meets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.output import emit, say, table
+from interlock.cli.problems import FAILED
+
+
+def check(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Tools without scope, tasks nobody can perform, approvals nobody may give, steps nobody reaches, ...
+
+    Ends with 1 when there are errors; warnings are shown only.
+    """
+    from interlock.cli.session import drive, modelled
+    from interlock.graphs.soundness import findings
+
+    async def work() -> Any:
+        async with modelled(home) as plane:
+            services, workflows = plane.services, list(plane.registry.latest().values())
+            actors = list(services.actors)
+            found = findings(workflows, services.tools, actors, services.code_actors, services.settings)
+            return found, len(workflows), len(list(services.tools)), len(actors)
+
+    found, workflows, tools, actors = drive(work())
+    wrong = [finding for finding in found if finding.level == "error"]
+    if as_json:
+        emit({"ok": not wrong, "workflows": workflows, "tools": tools, "actors": actors, "findings": found})
+    else:
+        if found:
+            table(("level", "where", "what", "hint"), [(f.level, f.where, f.what, f.hint) for f in found])
+        counted = f"{workflows} workflows, {tools} tools, {actors} actors"
+        say(f"{counted}: {len(wrong)} errors, {len(found) - len(wrong)} warnings")
+    if wrong:
+        raise typer.Exit(FAILED)

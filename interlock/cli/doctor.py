@@ -1,0 +1,27 @@
+"""`interlock doctor`: is everything there that a plane needs, and is it sound?"""
+
+from __future__ import annotations
+
+import typer
+
+from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.output import emit, table
+from interlock.cli.problems import FAILED
+
+
+def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Python, packages, home, database, ledger, engine, settings, credentials, model, project and its systems.
+
+    Ends with 1 when something is wrong; each with a hint.
+    """
+    from interlock.cli.examination import examine
+    from interlock.cli.session import drive
+
+    found = drive(examine(home))
+    ok = all(finding.ok for finding in found)
+    if as_json:
+        emit({"ok": ok, "checks": found})
+    else:
+        table(("", "what", "found", "hint"), [("ok" if f.ok else "WRONG", f.what, f.found, f.hint) for f in found])
+    if not ok:
+        raise typer.Exit(FAILED)

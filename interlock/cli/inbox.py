@@ -1,0 +1,200 @@
+"""`interlock inbox` and `interlock approvals`: what waits for people, and how they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit
+from interlock.cli.output import emit, page, pairs
+
+app = typer.Typer(help="What waits for people: approvals, tasks, exceptions.", invoke_without_command=True)
+approvals = typer.Typer(help="Approvals: list, show, decide.", invoke_without_command=True)
+
+Id = Annotated[str, typer.Argument(metavar="ITEM", help="Id of the item.")]
+Kind = Annotated[str | None, typer.Option("--kind", help="approval, task or exception.")]
+Status = Annotated[str, typer.Option("--status", help="open, decided, completed, expired, cancelled, or any.")]
+Role = Annotated[str | None, typer.Option("--role", help="What this role may answer.")]
+CaseId = Annotated[str | None, typer.Option("--case", help="Of this case only.")]
+Approve = Annotated[bool, typer.Option("--approve", help="Yes; of an exception: perform the task again.")]
+Reject = Annotated[str | None, typer.Option("--reject", metavar="WHY", help="No, and why; a no is final.")]
+Edit = Annotated[str | None, typer.Option("--edit", metavar="JSON", help="Yes, with these arguments instead.")]
+Respond = Annotated[str | None, typer.Option("--respond", metavar="JSON", help="An answer in place of the action.")]
+Digest = Annotated[str | None, typer.Option("--digest", help="Only if this is still the action that is asked for.")]
+
+_COLUMNS = ("item", "kind", "task", "asks for", "money", "authority", "opened", "due")
+_KINDS, _STATUSES = ("approval", "task", "exception"), ("open", "decided", "completed", "expired", "cancelled", "any")
+
+
+def _lister(fixed: str | None) -> Callable[..., None]:
+    """The listing, of every kind or of one."""
+
+    def listing(
+        ctx: typer.Context,
+        home: Home = DEFAULT_HOME,
+        kind: Kind = fixed,
+        status: Status = "open",
+        role: Role = None,
+        case: CaseId = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        as_json: Json = False,
+    ) -> None:
+        if ctx.invoked_subcommand is None:
+            _list(home, _one_of(kind, _KINDS, "--kind"), status, role, case, limit, cursor, as_json)
+
+    listing.__doc__ = f"List {'approvals' if fixed else 'items'}, the oldest first."
+    return listing
+
+
+def _list(
+    home: Path,
+    kind: Any,
+    status: str,
+    role: str | None,
+    case: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    from interlock.cli.session import drive, modelled, reading
+
+    wanted = None if _one_of(status, _STATUSES, "--status") == "any" else status
+
+    async def work() -> Any:
+        async with reading(home) as plane:
+            if role is not None:  # who has a role is said by the project
+                async with modelled(home) as project:
+                    for actor in project.services.actors:
+                        plane.register_actor(actor)
+            return await plane.inbox.list(kind, wanted, role, case, limit, cursor)
+
+    found = drive(work())
+    page([item.as_json() for item in found.items], found.cursor, as_json, _COLUMNS, map(row, found.items))
+
+
+def row(item: Any) -> tuple[Any, ...]:
+    """An item in a table."""
+    asked = item.action.get("tool") or "; ".join(reason.text for reason in item.reasons)
+    return (item.id, item.kind, item.task, asked, money(item.money), item.authority, item.opened_at, item.due)
+
+
+def money(value: Any) -> str | None:
+    """Minor units as people write them."""
+    from interlock.money import Money
+
+    return str(Money(value["amount"], value["currency"])) if value else None
+
+
+def _one_of(value: str | None, known: tuple[str, ...], option: str) -> str | None:
+    if value is not None and value not in known:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}", param_hint=option)
+    return value
+
+
+def show(item: Id, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """One item: what is asked, why, who may answer, the evidence."""
+    from interlock.cli.session import drive, reading
+
+    async def work() -> Any:
+        async with reading(home) as plane:
+            return await plane.inbox.get(item)
+
+    _show(drive(work()).as_json(), as_json)
+
+
+def decide(
+    item: Id,
+    by: By,
+    home: Home = DEFAULT_HOME,
+    approve: Approve = False,
+    reject: Reject = None,
+    edit: Edit = None,
+    respond: Respond = None,
+    comment: Comment = "",
+    digest: Digest = None,
+    as_json: Json = False,
+) -> None:
+    """Answer an approval or an exception; the case goes on at once."""
+    answer = _decision(approve, reject, edit, respond)
+    _change(home, "decide", as_json, item_id=item, decision=answer, by=by, comment=comment, digest=digest)
+
+
+def claim(item: Id, by: By, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Take an item, so that others see it and working time counts."""
+    _change(home, "claim", as_json, item_id=item, by=by)
+
+
+def complete(
+    item: Id,
+    output: Annotated[str, typer.Option("--output", metavar="JSON", help="The output of the task.")],
+    by: By,
+    home: Home = DEFAULT_HOME,
+    comment: Comment = "",
+    as_json: Json = False,
+) -> None:
+    """Hand in the output of a task."""
+    value = _parsed(output, "--output")
+    _change(home, "complete", as_json, item_id=item, output=value, by=by, comment=comment)
+
+
+def _decision(approve: bool, reject: str | None, edit: str | None, respond: str | None) -> dict[str, Any]:
+    """The one answer that was given, as JSON. Raises BadParameter unless it is exactly one."""
+    given: list[dict[str, Any]] = [{"kind": "approve"}] if approve else []
+    given += [{"kind": "reject", "why": reject}] if reject is not None else []
+    given += [{"kind": "edit", "args": json_object(edit, "--edit")}] if edit is not None else []
+    given += [{"kind": "respond", "value": _text_or_json(respond)}] if respond is not None else []
+    if len(given) != 1:
+        raise typer.BadParameter("give one of --approve, --reject WHY, --edit JSON, --respond JSON")
+    return given[0]
+
+
+def _parsed(text: str, option: str) -> Any:
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise typer.BadParameter(f"no JSON: {exc}", param_hint=option) from exc
+
+
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """The JSON object in an option. Raises BadParameter."""
+    value = _parsed(text, option)
+    if not isinstance(value, dict):
+        raise typer.BadParameter("give a JSON object", param_hint=option)
+    return value
+
+
+def _text_or_json(text: str) -> Any:
+    """JSON where it is JSON; plain words need no quotes."""
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _change(home: Path, command: str, as_json: bool, **params: Any) -> None:
+    from interlock.cli.change import change
+    from interlock.cli.session import drive
+
+    _show(drive(change(home, command, **params)), as_json)
+
+
+def _show(item: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return emit(item)
+    return pairs({name: value for name, value in item.items() if value not in (None, "", [], {})})
+
+
+for group, kind in ((app, None), (approvals, "approval")):
+    group.callback()(_lister(kind))
+    group.command("show")(show)
+    group.command("decide")(decide)
+    group.command("claim")(claim)
+app.command("complete")(complete)

@@ -1,0 +1,51 @@
+"""`interlock map`: the picture of a workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.output import emit, say
+
+Format = Annotated[Literal["mermaid", "svg"], typer.Option("--format", help="Text for Mermaid, or a picture.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of to stdout.")]
+
+
+def show_map(
+    workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
+    home: Home = DEFAULT_HOME,
+    format: Format = "mermaid",  # the name of the option
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Steps and ways of a workflow, with owner, skills, tools, deadlines, authorities and performers."""
+    from interlock.cli.session import drive, modelled
+    from interlock.graphs.drawing import svg
+    from interlock.graphs.map import describe, mermaid
+
+    async def work() -> Any:
+        async with modelled(home) as plane:
+            entry = plane.registry.get(workflow)
+            actors = [a for a in plane.services.actors if a.id not in plane.services.code_actors]
+            return describe(entry.workflow, entry.graph, actors)
+
+    chart = drive(work())
+    if as_json:
+        return emit(chart.as_json())
+    return _write(svg(chart) if format == "svg" else mermaid(chart), output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    from interlock.errors import InputError
+
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise InputError(f"{output} cannot be written: {exc.strerror}", "give a path in a folder that exists") from exc
+    say(f"written to {output}")

@@ -1,0 +1,107 @@
+"""What `interlock policy` asks of a policy set, on the project's tools, actors and workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from interlock import errors
+from interlock.cli.session import modelled
+from interlock.oversight.actors import Person
+from interlock.oversight.inbox import separated
+from interlock.oversight.policy import Request
+from interlock.plane import ControlPlane
+from interlock.tools.attempt import Attempt, Refused, admit, begin
+from interlock.tools.site import CallSite
+
+__all__ = ["Question", "examine", "explained"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call to be judged. `context` overrides what the plane would say: totals, approvals, origins, facts, task."""
+
+    action: str
+    actor: str
+    args: dict[str, Any]
+    requester: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def examine(home: Path, policies: Path | None) -> dict[str, Any]:
+    """Every problem and hint of a set. Raises ConfigurationError when it cannot be read."""
+    async with modelled(home, policies=policies) as plane:
+        await _bound(plane)
+        problems, hints = plane.policies.check(), plane.policies.hints()
+        return {
+            "valid": not problems,
+            "version": plane.policies.version,
+            "files": sorted(plane.policies.files),
+            "problems": problems,
+            "hints": hints,
+        }
+
+
+async def explained(home: Path, policies: Path | None, question: Question) -> dict[str, Any]:
+    """Decision, reasons, need, who, and each policy with its conditions.
+
+    Raises NotFound for an unknown tool or actor, InputError for arguments that do not fit, PolicyError.
+    """
+    async with modelled(home, policies=policies) as plane:
+        await plane.ready()
+        actor = plane.services.actors.get(question.actor)
+        try:
+            request = _request(plane, question)
+        except Refused as no:
+            return _refused(plane, no)
+        owners = [actor.owner, f"{Person.prefix}:{actor.owner}"] if actor.owner else []
+        excluded = separated(question.requester, question.actor, owners)
+        return plane.policies.explain(request, plane.services.actors.people(), excluded)
+
+
+async def _bound(plane: ControlPlane) -> None:
+    """Bind the set to what is registered; what is wrong with it is kept for `check`."""
+    try:
+        await plane.ready()
+    except errors.PolicyError:
+        return
+
+
+def _refused(plane: ControlPlane, no: Refused) -> dict[str, Any]:
+    reasons = [list(reason) for reason in no.reasons]
+    return {
+        "decision": "denied", "reasons": reasons, "version": plane.policies.version,
+        "need": None, "who": {}, "policies": [],
+    }  # fmt: skip
+
+
+def _request(plane: ControlPlane, question: Question) -> Request:
+    """What the gateway would ask, as far as it can be known without a case."""
+    services, actor = plane.services, plane.services.actors.get(question.actor)
+    facts: dict[str, Any] = {"tenant": plane.tenant, "requester": question.requester or "", "now": services.clock.now()}
+    system = ""
+    if question.action in services.tools:
+        attempt = _admitted(plane, question)
+        system = attempt.spec.system
+        facts |= {"args": attempt.args, **(attempt.amount or {})}
+    elif not plane.policies.complete_context(question.action, {}):
+        raise errors.NotFound(
+            f"no tool or action {question.action!r}", "see `interlock map` for the tools of a workflow"
+        )
+    context = plane.policies.complete_context(question.action, {**facts, **question.context})
+    return Request(question.action, actor.id, actor.all_roles, system, context)
+
+
+def _admitted(plane: ControlPlane, question: Question) -> Attempt:
+    attempt = begin(question.action, question.args, replace(_SITE, tenant=plane.tenant, actor=question.actor))
+    admit(attempt, plane.services.tools, plane.services.actors)
+    return attempt
+
+
+_SITE = CallSite(
+    tenant="", case_id="explain", workflow="adhoc", version="1", task="", visit=1, actor="", requester="",
+    preparers=frozenset(), owner="", allowed=None, ns="", attempt=1, snapshot=0, autonomy="autonomous", guest=False,
+    trusted=True, deadline=None,
+)  # fmt: skip

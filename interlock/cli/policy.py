@@ -1,0 +1,84 @@
+"""`interlock policy`: check a policy set, explain one decision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
+from interlock.cli.output import emit, say
+from interlock.cli.problems import FAILED
+
+app = typer.Typer(help="Policies: check a set, explain a decision.", no_args_is_help=True)
+
+Tool = Annotated[str, typer.Option("--tool", help="The tool, or any other action of the policies.")]
+Actor = Annotated[str, typer.Option("--actor", help="Who would act, as agent:clerk.")]
+Args = Annotated[str, typer.Option("--args", metavar="JSON", help="The arguments of the tool.")]
+Requester = Annotated[
+    str | None, typer.Option("--requester", help="Who asked for the case; kept apart from approving.")
+]
+Context = Annotated[str, typer.Option("--context", metavar="JSON", help="Further context, as totals or approvals.")]
+
+
+@app.command()
+def check(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
+    """Name everything that is wrong with a policy set, with file, line and column; ends with 1 when there is."""
+    from interlock.cli.policies import examine
+    from interlock.cli.session import drive
+
+    found = drive(examine(home, policies))
+    if as_json:
+        emit(found)
+    else:
+        for problem in [*found["problems"], *found["hints"]]:
+            print(_line(problem))
+        say(f"{len(found['files'])} files, {len(found['problems'])} problems, {len(found['hints'])} hints")
+    if found["problems"]:
+        raise typer.Exit(FAILED)
+
+
+def _line(problem: dict[str, Any]) -> str:
+    hint = f" ({problem['suggestion']})" if problem["suggestion"] else ""
+    return f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['message']}{hint}"
+
+
+@app.command()
+def explain(
+    tool: Tool,
+    actor: Actor,
+    args: Args = "{}",
+    requester: Requester = None,
+    context: Context = "{}",
+    home: Home = DEFAULT_HOME,
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """What the policies say to a call: the decision, why, which approvals it needs, and who may give them."""
+    from interlock.cli.inbox import json_object
+    from interlock.cli.policies import Question, explained
+    from interlock.cli.session import drive
+
+    given, more = json_object(args, "--args"), json_object(context, "--context")
+    answer = drive(explained(home, policies, Question(tool, actor, given, requester, more)))
+    emit(answer) if as_json else _print(answer)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    print(answer["decision"])
+    for policy, text in answer["reasons"]:
+        print(f"  {policy}: {text}")
+    for authority, count in (answer["need"] or {}).items():
+        who = ", ".join(answer["who"].get(authority, [])) or "nobody who is registered"
+        print(f"  needs {count} approval{'s' if count > 1 else ''} of {authority}: {who}")
+    for policy in answer["policies"]:
+        print(f"  {policy['effect']} {policy['id']} ({policy['file']}:{policy['line']})")
+        for condition in policy["conditions"]:
+            print(f"    {_MARKS[condition['holds']]} {condition['text']}{_values(condition['values'])}")
+
+
+_MARKS = {True: "holds  ", False: "fails  ", None: "unknown"}
+
+
+def _values(values: dict[str, Any]) -> str:
+    return f"   [{', '.join(f'{name} = {value}' for name, value in values.items())}]" if values else ""

@@ -1,0 +1,84 @@
+"""Opens what commands work on: a home's plane, with or without the project that fills it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from interlock.cli.output import say
+from interlock.cli.problems import STOPPED, TERMINATED
+from interlock.evals.runner import project
+from interlock.plane import ControlPlane
+from interlock.settings import Settings
+
+__all__ = ["database", "drive", "modelled", "reading", "working"]
+
+T = TypeVar("T")
+
+
+def database(home: Path) -> str:
+    return f"sqlite:///{home / 'interlock.db'}"
+
+
+@asynccontextmanager
+async def reading(home: Path) -> AsyncIterator[ControlPlane]:
+    """The plane of a home, read-only: works beside a live engine. Raises NotFound when there is no database."""
+    async with ControlPlane.open(database(home), read_only=True) as plane:
+        yield plane
+
+
+@asynccontextmanager
+async def working(
+    home: Path, *, policies: Path | None = None, reference: Path | None = None, concurrency: int | None = None
+) -> AsyncIterator[ControlPlane]:
+    """The plane of a home with its project, as the one engine of that home. Raises DatabaseLocked."""
+    settings = Settings.load(home)
+    if concurrency is not None:
+        settings = settings.model_copy(update={"concurrency": concurrency})
+    async with (
+        ControlPlane.open(database(home), policies=policies, settings=settings) as plane,
+        project(settings)(plane, reference=reference),
+    ):
+        yield plane
+
+
+@asynccontextmanager
+async def modelled(home: Path, *, policies: Path | None = None) -> AsyncIterator[ControlPlane]:
+    """The project of a home on a plane in memory: to look at tools, actors, workflows and policies."""
+    settings = Settings.load(home)
+    async with (
+        ControlPlane.open(":memory:", policies=policies, settings=settings) as plane,
+        project(settings)(plane, reference=None),
+    ):
+        yield plane
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work. Ctrl-C and SIGTERM drain: finished steps are kept, and the plane is closed."""
+    return asyncio.run(_stoppable(work))
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    terminated: list[bool] = []
+
+    def stop() -> None:
+        terminated.append(True)
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        say(STOPPED)
+        raise typer.Exit(TERMINATED) from None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

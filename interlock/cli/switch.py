@@ -1,0 +1,53 @@
+"""`interlock switch`: turn an agent, tool, system, workflow, tenant or everything off, on, or to draining."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from interlock.cli.options import DEFAULT_HOME, Comment, Home, Json
+from interlock.cli.output import emit, page, say
+
+Target = Annotated[str | None, typer.Argument(help="agent:x, tool:y, system:z, workflow:w, tenant:t or all.")]
+State = Annotated[str | None, typer.Argument(help="on, off or drain.")]
+Who = Annotated[str | None, typer.Option("--by", envvar="INTERLOCK_BY", help="Who does this, as person:ana.")]
+
+_COLUMNS = ("switch", "state", "by", "comment", "at")
+
+
+def switch(
+    target: Target = None,
+    state: State = None,
+    home: Home = DEFAULT_HOME,
+    by: Who = None,
+    comment: Comment = "",
+    as_json: Json = False,
+) -> None:
+    """Set a switch; it takes effect before the next tool call. Without arguments: list the switches that were set."""
+    if target is None:
+        return _list(home, as_json)
+    if state is None or by is None:
+        raise typer.BadParameter("give TARGET, a state (on, off, drain) and --by")
+    return _set(home, target, state, by, comment, as_json)
+
+
+def _list(home: Any, as_json: bool) -> None:
+    from interlock.cli.session import drive, reading
+
+    async def work() -> Any:
+        async with reading(home) as plane:
+            return plane.services.switches.list(plane.tenant)
+
+    found = drive(work())
+    page(found, None, as_json, _COLUMNS, [(s.target, s.state, s.by, s.comment, s.at) for s in found])
+
+
+def _set(home: Any, target: str, state: str, by: str, comment: str, as_json: bool) -> None:
+    from interlock.cli.change import change
+    from interlock.cli.session import drive
+
+    drive(change(home, "switch", target=target, state=state, by=by, comment=comment))
+    say(f"{target} is {state}")
+    if as_json:
+        emit({"target": target, "state": state, "by": by, "comment": comment})
