@@ -96,7 +96,7 @@ class Performance:
 
     async def _answered(self, item: Item, answer: Any) -> str:
         try:
-            await self.gateway.answer(item, parse_answer(answer, item))
+            await self.gateway.answer(item, parse_answer(answer, item, self.gateway.schema_of(item)))
         except (errors.InputError, errors.GovernanceError) as exc:
             return str(exc)
         return ""
