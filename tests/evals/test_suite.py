@@ -106,6 +106,6 @@ def test_every_shipped_suite_loads() -> None:
 
 
 def test_times_in_a_suite_stay_text(tmp_path: Path) -> None:
-    text = "workflow: w\nrequester: person:a\ncases: [{name: a, input: {at: 2026-03-02T05:10:00Z, on: 2026-03-02}}]"
+    text = "workflow: w\nrequester: person:a\ncases: [{name: a, input: {at: 2026-03-02T05:10:00Z, day: 2026-03-02}}]"
     (case,) = load(written(tmp_path, text)).cases
-    assert case.input == {"at": "2026-03-02T05:10:00Z", "on": "2026-03-02"}
+    assert case.input == {"at": "2026-03-02T05:10:00Z", "day": "2026-03-02"}

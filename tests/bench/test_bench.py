@@ -1,0 +1,146 @@
+"""The benchmarks' own arithmetic, and the counts that must hold on any machine. No times are judged here."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import governed_call, syncs
+from bench.benchmarks import BENCHMARKS, Benchmark
+from bench.report import broken, markdown
+from bench.rounds import rows, run_rounds
+from bench.trial import MARK, Trial, measure
+from interlock.oversight.policy import Policies
+
+GATES = [
+    pytest.param(name, peer, concurrency, most, id=f"{name}-{peer}-{concurrency}")
+    for name, benchmark in BENCHMARKS.items()
+    for (peer, concurrency), most in benchmark.most_commits.items()
+]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("name", "peer", "concurrency", "most"), GATES)
+async def test_no_peer_needs_more_commits_than_allowed(
+    name: str, peer: str, concurrency: int, most: float, tmp_path: Path
+) -> None:
+    trial = await BENCHMARKS[name].peers[peer](tmp_path, 8 * concurrency, concurrency)
+    assert 0 < trial.commits_per_run <= most
+
+
+@pytest.mark.parametrize(("name", "peer", "commits"), [("B2", "alone", 1.0), ("B3", "stock", 15.0)])
+async def test_what_we_compare_with_commits_as_often_as_it_is_known_to(
+    name: str, peer: str, commits: float, tmp_path: Path
+) -> None:
+    trial = await BENCHMARKS[name].peers[peer](tmp_path, 16, 4)
+    assert trial.commits_per_run == commits
+
+
+async def test_every_run_is_made_once_and_no_more_than_allowed_at_once() -> None:
+    seen: list[int] = []
+    flying = most = 0
+
+    async def once(number: int) -> None:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0)
+        seen.append(number)
+        flying -= 1
+
+    trial = await measure(once, 20, 3, lambda: len(seen))
+    assert sorted(seen) == [-1, *range(20)]
+    assert (most, trial.runs, trial.commits) == (3, 20, 20)
+
+
+async def test_a_failure_in_a_run_ends_the_trial() -> None:
+    async def once(number: int) -> None:
+        if number == 2:
+            raise LookupError("broken")
+
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await measure(once, 8, 2, lambda: 0)
+
+
+def test_syncs_are_counted_between_the_marks_only() -> None:
+    log = f"""
+    10 fdatasync(7)                      = 0
+    10 fsync({MARK})                     = -1 EBADF (Bad file descriptor)
+    11 fdatasync(7 <unfinished ...>
+    12 fsync(8)                          = 0
+    11 <... fdatasync resumed>)          = 0
+    10 fsync({MARK})                     = -1 EBADF (Bad file descriptor)
+    10 fdatasync(7)                      = 0
+    """
+    assert syncs.between_marks(log) == 2
+
+
+@pytest.mark.skipif(not syncs.available(), reason="strace is not installed")
+def test_one_commit_per_call_is_about_one_sync_per_call() -> None:
+    found = syncs.count("B2", "alone", 40, 1)
+    if found is None:
+        pytest.skip("this machine does not allow tracing")
+    assert found.commits == 1.0
+    assert 1.0 <= found.syncs <= 1.5
+
+
+def trials(*commits: int) -> list[Trial]:
+    return [Trial(10, 2.0 * (n + 1), 1.0, c) for n, c in enumerate(commits)]
+
+
+def use(folder: Path) -> None:
+    """A trial leaves files behind; none may find those of another."""
+    assert list(folder.iterdir()) == []
+    (folder / "used").touch()
+
+
+async def peer(folder: Path, runs: int, concurrency: int) -> Trial:
+    use(folder)
+    return Trial(runs, 1.0, 0.5, concurrency)
+
+
+SMALL = Benchmark("Small", "thing", {"first": peer, "second": peer}, {1: 20, 4: 400}, {("second", 4): 0.5})
+
+
+async def test_rounds_run_every_peer_in_a_fresh_folder_and_in_turns() -> None:
+    told: list[str] = []
+    found = await run_rounds(SMALL, 2, 0.1, told.append)
+    assert {key: [t.runs for t in of] for key, of in found.items()} == {
+        (1, "first"): [8, 8], (1, "second"): [8, 8], (4, "first"): [40, 40], (4, "second"): [40, 40],
+    }  # fmt: skip
+    assert [text.split(": ")[1] for text in told[::2]] == ["first at 1", "first at 4", "second at 1", "second at 4"]
+
+
+def test_medians_ratios_and_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncs, "available", lambda: False)
+    found = {(c, name): trials(10, 30, 20) for c in SMALL.loads for name in SMALL.peers}
+    found[4, "second"] = [Trial(10, 1.0, 0.5, 6)] * 3
+    table = rows("small", SMALL, found, 1.0)
+    assert [(row.concurrency, row.peer, row.commits) for row in table] == [
+        (1, "first", 2.0), (1, "second", 2.0), (4, "first", 2.0), (4, "second", 0.6),
+    ]  # fmt: skip
+    assert (table[3].rate, table[3].cpu) == (4.0, 0.5)
+    assert broken(SMALL, table) == ["second at 4: 0.600 commits per thing, at most 0.5 allowed"]
+    lines = markdown("small", SMALL, table).splitlines()
+    assert len({line.count("|") for line in lines[2:]}) == 1
+    assert lines[-1] == "| 4 | second | 0.600 | not traced | 50.000 ms | 0.50x | 10 | 4.00x |"
+
+
+@pytest.mark.parametrize("named", [5, governed_call.POLICIES])
+def test_there_are_a_hundred_policies_and_they_parse(named: int) -> None:
+    (text,) = governed_call.policies(named).values()
+    assert text.count("permit (") == governed_call.POLICIES
+    assert text.count(governed_call.TOOL) == named
+    assert Policies(governed_call.policies(named)).files["bench.cedar"] == text
+
+
+@pytest.mark.parametrize("arguments", [["B9"], ["--rounds", "0"], ["--rounds", "x"]])
+def test_the_command_says_what_it_does_not_know(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "bench", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert arguments[0] in done.stderr and "Traceback" not in done.stderr
