@@ -123,7 +123,7 @@ async def triage(state: Mapping[str, Any], call: Call) -> Triaged:
     """Look the event up in the CMMS. Raises AgentFailed with all that is wrong and all that was found."""
     event = Event.model_validate(state)
     asset = await call("cmms.asset", {"name": event.asset_name})
-    rule = await call("cmms.rule", {"rule": event.rule}) if event.rule else None
+    rule: Any = await call("cmms.rule", {"rule": event.rule}) if event.rule else None
     if wrong := problems(event, asset, rule):
         hint = "correct the event or the reference data of the CMMS, or answer with the triage yourself"
         raise errors.AgentFailed("; ".join(wrong), hint, found={"asset": asset, "rule": rule, "problems": wrong})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import hmac
 import os
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,9 +20,10 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Res
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from interlock import errors
 from interlock.clock import iso
 from interlock.examples.enterprise.cmms_store import CmmsStore, Refused
-from interlock.examples.enterprise.reference import read_reference
+from interlock.examples.enterprise.reference import SAMPLE, read_reference
 from interlock.tools.systems.cmms import event_time
 
 Access = Literal["read", "write"]
@@ -76,9 +79,9 @@ def create_app(store: CmmsStore, tokens: Mapping[str, Access]) -> FastAPI:
 
 def _guard(tokens: Mapping[str, Access], access: tuple[Access, ...]) -> Callable[..., None]:
     def check(authorization: Annotated[str, Header()] = "") -> None:
-        given = authorization.removeprefix("Bearer ").encode()
-        granted = [may for token, may in tokens.items() if hmac.compare_digest(token.encode(), given)]
-        if not granted:
+        scheme, _, given = authorization.partition(" ")
+        granted = [may for token, may in tokens.items() if hmac.compare_digest(token.encode(), given.encode())]
+        if scheme.lower() != "bearer" or not granted:
             raise HTTPException(401, "wrong or missing credential")
         if granted[0] not in access:
             raise HTTPException(403, "this credential may only read")
@@ -162,19 +165,27 @@ def _add_steps(app: FastAPI, store: CmmsStore, guard: list[Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve a database; the credential comes from the environment variable CMMS_TOKEN, never from a flag."""
+    """Serve a database until stopped, and print the address; port 0 takes a free one.
+
+    The credential comes from the environment variable CMMS_TOKEN, never from a flag.
+    """
     parser = argparse.ArgumentParser(description="The reference CMMS")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8790)
     parser.add_argument("--database", type=Path, default=Path("cmms.db"))
-    parser.add_argument("--reference", type=Path, default=Path(__file__).parent / "sample")
+    parser.add_argument("--reference", type=Path, default=SAMPLE)
     options = parser.parse_args(arguments)
     if not (token := os.environ.get("CMMS_TOKEN")):
         parser.error("set CMMS_TOKEN to the bearer credential that clients must give")
-    store = CmmsStore(options.database)
-    store.load(read_reference(options.reference))
-    uvicorn.run(create_app(store, {token: "write"}), host=options.host, port=options.port, log_level="warning")
-    store.close()
+    try:
+        reference = read_reference(options.reference)
+    except errors.InputError as exc:
+        parser.error(str(exc))
+    with closing(CmmsStore(options.database)) as store, socket.create_server((options.host, options.port)) as listener:
+        store.load(reference)
+        print(f"Reference CMMS at http://{options.host}:{listener.getsockname()[1]}", flush=True)
+        server = uvicorn.Server(uvicorn.Config(create_app(store, {token: "write"}), log_level="warning"))
+        server.run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -22,16 +22,15 @@ from interlock.examples.enterprise.cmms import create_app
 from interlock.examples.enterprise.cmms_store import CmmsStore
 from interlock.examples.enterprise.faults import Fault, Faulty
 from interlock.examples.enterprise.guides import read_guides
-from interlock.examples.enterprise.reference import read_reference
+from interlock.examples.enterprise.reference import SAMPLE, read_reference
 from interlock.graphs.workflows import maintenance
 from interlock.money import Money
 from interlock.oversight.actors import Person
 from interlock.plane import ControlPlane
 from interlock.tools.systems.cmms import Cmms, tools
 
-__all__ = ["OPERATOR", "PEOPLE", "REQUESTER", "SAMPLE", "setup"]
+__all__ = ["OPERATOR", "PEOPLE", "REQUESTER", "setup"]
 
-SAMPLE = Path(__file__).parent / "sample"
 REQUESTER, OPERATOR = "person:requester", "person:operator"
 
 PEOPLE = (

@@ -21,6 +21,7 @@ HISTORY = "all_wo_with_code_component_events.csv"
 ASSETS = "assets.csv"
 TECHNICIANS = "technicians.csv"
 JOBS = "jobs.csv"
+SAMPLE = Path(__file__).parent / "sample"
 # What a folder without technicians or jobs gets: the crew of an invented plant, at every site, and its prices.
 CREW = Path(__file__).parent / "crew.csv"
 PRICES = Path(__file__).parent / "jobs.csv"
