@@ -184,7 +184,7 @@ def _shape(node: Node) -> str:
     if node.kind in ("start", "end"):
         return f"([{node.label}])"
     lines = [node.label, *facts(node)]
-    text = "<br/>".join(escape(line, quote=False).replace('"', "#quot;") for line in lines)
+    text = "<br/>".join(escape(" ".join(line.split()), quote=False).replace('"', "#quot;") for line in lines)
     return f'{{{{"{text}"}}}}' if node.kind == "approval" else f'["{text}"]'
 
 
@@ -207,4 +207,4 @@ def _classes(nodes: Collection[Node], ids: dict[str, str]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', "'") + '"'
+    return '"' + " ".join(text.replace('"', "'").replace("\\", "/").split()) + '"'
