@@ -6,10 +6,11 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = ["MARK", "Peer", "Trial", "mark", "measure"]
 
@@ -39,7 +40,7 @@ class Trial:
         return self.commits / self.runs
 
 
-Peer = Callable[[Path, int, int], Awaitable[Trial]]
+Peer = Callable[[Path, int, int], Coroutine[Any, Any, Trial]]
 """`await peer(folder, runs, concurrency)`: does the work in an empty folder of its own."""
 
 
