@@ -167,8 +167,8 @@ class Policies:
 
 def _independent(request: Request) -> bool:
     """Whether an approver is a person and none of those whom the request excludes."""
-    itself = person_entities([request.principal])
-    return bool(itself) and itself[0] not in request.context.get("excluded", ())
+    itself, excluded = person_entities([request.principal]), request.context.get("excluded", [])
+    return bool(itself) and isinstance(excluded, list) and itself[0] not in excluded
 
 
 def _unheld(statements: Iterable[Statement], known: set[str], in_use: set[str]) -> set[str]:
