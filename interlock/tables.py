@@ -93,4 +93,6 @@ def _fields(path: Path, number: int, header: list[str], row: list[str]) -> dict[
     if len(values) != len(header):
         hint = "quote fields that contain a comma, and write every comma between fields"
         raise errors.InputError(f"{path}, line {number}: {len(values)} fields instead of {len(header)}", hint)
+    if nul := next((name for name, value in zip(header, values, strict=True) if "\0" in value), None):
+        raise errors.InputError(f"{path}, line {number}: column {nul} holds a NUL byte", "is it a binary file?")
     return dict(zip(header, values, strict=True))
