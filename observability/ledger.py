@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ _EXPORT = (
     " LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
     " WHERE (l.stream, l.seq) > (?, ?){filters} ORDER BY l.stream, l.seq LIMIT ?"
 )
+_COUNTS = "SELECT case_id, count(*) AS n FROM ledger WHERE tenant = ? GROUP BY case_id"
 _OF_CASE = "SELECT payload_hash FROM ledger WHERE tenant = ? AND case_id = ? AND type <> 'payload.erased' ORDER BY seq"
 _ERASURES = "SELECT payload_hash FROM ledger WHERE tenant = ? AND type = 'payload.erased'"
 _ERASE = "UPDATE payloads SET data = NULL, salt = ?, erased_at = ? WHERE tenant = ? AND hash = ? AND data IS NOT NULL"
@@ -95,6 +96,12 @@ class Ledger:
             for row in rows:
                 yield _exported(row)
             rows = await self._db.read(_page(sql, (rows[-1]["stream"], rows[-1]["seq"]), params))
+
+    async def count(self, tenant: str, case_ids: Collection[str]) -> int:
+        """How many events belong to these cases."""
+        wanted = frozenset(case_ids)
+        rows = await self._db.read(lambda tx: tx.rows(_COUNTS, (tenant,)))
+        return sum(row["n"] for row in rows if row["case_id"] in wanted)
 
     async def verify(self) -> Report:
         """Read the whole chain: `.ok .events .first_bad .why`. Finds edits, deletions, insertions, reordering."""
