@@ -7,7 +7,7 @@ from pathlib import Path
 
 from interlock.context.ingest import RawDocument
 from interlock.context.sources import scan_folder
-from interlock.examples.enterprise.tables import Line, lines
+from interlock.tables import Line, lines
 
 __all__ = ["read_guides"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from interlock import errors
 from interlock.clock import iso
-from interlock.examples.enterprise.tables import Line, lines
 from interlock.money import Money
+from interlock.tables import Line, lines
 from interlock.tools.systems.cmms import anomaly_rule, event_time
 
 RULES = "alert_rule.csv"
