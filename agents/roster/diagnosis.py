@@ -19,7 +19,7 @@ CITED = 5
 
 Basis = Literal["mapping", "asset", "fleet", "none", "withheld"]
 _BASE = {"asset": 0.75, "fleet": 0.65}  # a single mapping is surer, no history at all is less sure
-_SINGLE, _NONE, _WITHHELD = 0.95, 0.55, 0.4
+_SINGLE, _NONE, _WITHHELD = 0.97, 0.55, 0.4
 
 
 class Diagnosis(BaseModel):
