@@ -33,13 +33,15 @@ from interlock.tools.effects import Outcome
 from interlock.tools.execution import Execution
 from interlock.tools.judgement import Judge
 from interlock.tools.recall import Recall, question_of, result
-from interlock.tools.records import Records, claim_at
+from interlock.tools.records import Moved, Records, claim_at
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
 __all__ = ["DEV_USER", "Gateway"]
 
 _log = logging.getLogger(__name__)
+# How a flight ends: with the call's result, or because the call has to wait or be judged again.
+Ended = ToolResult | LeaseHeld | Moved
 # Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
 DEV_USER = "person:dev"
 
@@ -83,7 +85,7 @@ class Gateway:
             db=db, ledger=ledger, inbox=inbox, leases=leases, limits=limits, judge=self.judge,
             execution=self._execution, clock=clock,
         )  # fmt: skip
-        self._flying: dict[tuple[str, str], tuple[str, asyncio.Task[ToolResult]]] = {}
+        self._flying: dict[tuple[str, str], tuple[str, asyncio.Task[Ended]]] = {}
         self._fresh: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome]]] = WeakKeyDictionary()
 
     # calling
@@ -126,11 +128,11 @@ class Gateway:
                 return result(attempt, "done", await self._records.shadowed(attempt))
             if not attempt.spec.writes and not attempt.used:
                 return await self._read(attempt)
-            stop = await self._records.intent(attempt)
-            if stop is None:
-                return await self._owned(attempt, self._execute(attempt))
-            if isinstance(stop, LeaseHeld):
-                await self._wait_for(attempt, stop)
+            ended = await self._owned(attempt, self._effect(attempt))
+            if isinstance(ended, ToolResult):
+                return ended
+            if isinstance(ended, LeaseHeld):
+                await self._wait_for(attempt, ended)
             await self._recall.load(attempt)
             if attempt.row is not None:
                 return await self._recorded(attempt)
@@ -182,18 +184,30 @@ class Gateway:
 
     # effects
 
-    async def _owned(self, attempt: Attempt, work: Coroutine[Any, Any, ToolResult]) -> ToolResult:
-        """Run in a task of the plane: LangGraph cancels nodes, and an effect in flight has to end all the same."""
+    async def _owned(self, attempt: Attempt, work: Coroutine[Any, Any, Ended]) -> Ended:
+        """Run in a task of the plane: LangGraph cancels nodes, and an effect in flight has to end all the same.
+
+        One flight per effect: whoever comes second waits for the first, and finds what it left (Moved).
+        """
         flight = (attempt.site.tenant, attempt.effect_key)
+        if flight in self._flying:
+            work.close()
+            await asyncio.shield(self._flying[flight][1])
+            return Moved()
         task = asyncio.create_task(work, name=f"effect {attempt.name}")
         self._flying[flight] = (attempt.site.case_id, task)
         task.add_done_callback(lambda done: self._landed(flight, done))
         return await asyncio.shield(task)
 
-    def _landed(self, flight: tuple[str, str], task: asyncio.Task[ToolResult]) -> None:
+    def _landed(self, flight: tuple[str, str], task: asyncio.Task[Ended]) -> None:
         del self._flying[flight]
         if not task.cancelled() and (failure := task.exception()) is not None:
-            _log.error("the outcome of effect %s could not be recorded: %s", flight[1], failure)
+            _log.error("effect %s could not be recorded: %s", flight[1], failure)
+
+    async def _effect(self, attempt: Attempt) -> Ended:
+        """From the intent on: between it and the execution nobody else may take the call for a lost one."""
+        stop = await self._records.intent(attempt)
+        return await self._execute(attempt) if stop is None else stop
 
     async def _execute(self, attempt: Attempt) -> ToolResult:
         outcome = await self._execution.run(attempt)
@@ -218,17 +232,24 @@ class Gateway:
         attempt.number, attempt.version = row["attempt"], row["policy_version"] or ""
         flying = self._flying.get((attempt.site.tenant, attempt.effect_key))
         if flying is not None:
-            return await asyncio.shield(flying[1])
+            return await self._left(attempt, await asyncio.shield(flying[1]))
         if row["status"] in ("done", "failed"):
             return _ended(attempt, _outcome_of(row))
         if row["status"] == "unknown":
             return await self._answered(attempt)
         return await self._recover(attempt)
 
+    async def _left(self, attempt: Attempt, ended: Ended) -> ToolResult:
+        """The result of a flight, or what it left in the database."""
+        if isinstance(ended, ToolResult):
+            return ended
+        await self._recall.load(attempt)
+        return await self._recorded(attempt)
+
     async def _recover(self, attempt: Attempt) -> ToolResult:
         """An intent without outcome: run again what may be repeated, ask the probe, or else a person."""
         self.judge.check_switches(attempt)
-        return await self._owned(attempt, self._found_out(attempt))
+        return await self._left(attempt, await self._owned(attempt, self._found_out(attempt)))
 
     async def _found_out(self, attempt: Attempt) -> ToolResult:
         if attempt.idempotent:
@@ -253,7 +274,7 @@ class Gateway:
             return _unknown(attempt, item)
         if decision.kind == "approve":
             self.judge.check_switches(attempt)
-            return await self._owned(attempt, self._again(attempt))
+            return await self._left(attempt, await self._owned(attempt, self._again(attempt)))
         if decision.kind == "respond":
             return await self._settle(attempt, Outcome("done", decision.value, by="person"))
         said = f"{item.decided_by} gave it up: {decision.why}"
