@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from langchain_core.tools import BaseTool
 
 from interlock import errors
-from interlock.ids import check_tool
+from interlock.ids import check_name, check_tool
 from interlock.oversight.actions import ActionSpec
 from interlock.tools.adapters import Call, call_function, call_http, call_tool
 from interlock.tools.arguments import Arguments, from_function, from_schema
@@ -19,6 +21,7 @@ from interlock.tools.contract import MARK, ToolSpec
 __all__ = ["Facts", "Registry", "Tools"]
 
 _RATE = re.compile(r"(\d+)\s*(?:/|per)\s*(s|sec|second|m|min|minute|h|hour)")
+_LONGEST_SHOWN = 64
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -53,7 +56,8 @@ class Tools:
     def register(self, target: Any, **options: Any) -> ToolSpec:
         """Register a function, a LangChain tool or {"url", "method"}; options as `plane.register_tool`.
 
-        Raises ConfigurationError on options that make no sense, Conflict on a name that is taken.
+        Raises ConfigurationError on options that make no sense, Conflict on a name that is taken, InputError on one
+        that is no tool name.
         """
         return self.add(make_spec(target, {**getattr(target, MARK, {}), **options}))
 
@@ -104,20 +108,54 @@ class Tools:
         return iter(list(self._specs.values()))
 
 
-def make_spec(target: Any, options: dict[str, Any]) -> ToolSpec:
+def make_spec(target: Any, options: Mapping[str, Any]) -> ToolSpec:
     """Build and check a tool. Raises ConfigurationError, and InputError on a name that is no tool name."""
     given = dict(options)
     name = check_tool(given.pop("name", None) or _name_of(target))
     call, arguments, description = _kind(target, given)
     given["timeout"] = _timeout(name, given.get("timeout"))
     given["rate"] = _rate(given.get("rate"))
-    given["untrusted_output"] = _untrusted(given)
-    if given.get("effect", "write") not in ("read", "write"):
-        raise errors.ConfigurationError(f"effect of {name!r} is {given['effect']!r}", 'say "read" or "write"')
+    given["untrusted_output"] = _untrusted(name, given)
     try:
-        return ToolSpec(name, target, description, call=call, arguments=arguments, **given)
+        spec = ToolSpec(name, target, description, call=call, arguments=arguments, **given)
     except TypeError as exc:
         raise errors.ConfigurationError(f"tool {name!r}: {exc}", "see plane.register_tool for its options") from exc
+    _check_options(spec)
+    _check_fields(spec)
+    return spec
+
+
+def _check_options(spec: ToolSpec) -> None:
+    """A wrong type would show only when the tool is called, or as a check that never bites."""
+    right = {
+        "effect": spec.effect in ("read", "write"),
+        "system": isinstance(spec.system, str) and (not spec.system or bool(check_name(spec.system))),
+        "scope": isinstance(spec.scope, str),
+        "registers": spec.registers is None or isinstance(spec.registers, str),
+        "sandbox": isinstance(spec.sandbox, bool),
+        "targets": isinstance(spec.targets, Mapping) and all(isinstance(kind, str) for kind in spec.targets.values()),
+        "reconcile": spec.reconcile is None or callable(spec.reconcile),
+        "compensate": spec.compensate is None or callable(spec.compensate),
+        "resource": spec.resource is None or isinstance(spec.resource, str) or callable(spec.resource),
+        "money": spec.money is None or isinstance(spec.money, str) or callable(spec.money),
+        "idempotent": isinstance(spec.idempotent, (bool, str)) or callable(spec.idempotent),
+    }
+    if wrong := [option for option, fits in right.items() if not fits]:
+        values = ", ".join(f"{option}={getattr(spec, option)!r}" for option in wrong)
+        raise errors.ConfigurationError(f"tool {spec.name!r}: {values}", "see plane.register_tool for its options")
+
+
+def _check_fields(spec: ToolSpec) -> None:
+    """Options that name an argument name one: a misspelt one would mean no money, no lease, no tracing."""
+    named = {option: getattr(spec, option) for option in ("resource", "money", "idempotent")}
+    fields = [*spec.targets, *(value for value in named.values() if isinstance(value, str))]
+    if unknown := [field for field in fields if not spec.arguments.knows(field)]:
+        known = ", ".join(sorted(spec.arguments.names)) or "none"
+        raise errors.ConfigurationError(f"tool {spec.name!r} has no argument {unknown[0]!r}", f"its arguments: {known}")
+    if len(spec.shown) > _LONGEST_SHOWN:
+        raise errors.ConfigurationError(
+            f"models cannot be shown {spec.shown!r}", f"at most {_LONGEST_SHOWN} characters, a dot counts two"
+        )
 
 
 def _kind(target: Any, options: dict[str, Any]) -> tuple[Call, Arguments, str]:
@@ -139,10 +177,14 @@ def _name_of(target: Any) -> str:
 
 
 def _timeout(name: str, value: Any) -> float | None:
-    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
-    if seconds is not None and (isinstance(seconds, bool) or not seconds > 0):
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is not None and not _positive(seconds):
         raise errors.ConfigurationError(f"timeout of {name!r} is {value!r}", "give seconds, more than 0")
     return None if seconds is None else float(seconds)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _rate(value: Any) -> tuple[int, float] | None:
@@ -153,17 +195,24 @@ def _rate(value: Any) -> tuple[int, float] | None:
     calls, seconds = (int(found[1]), _SECONDS[found[2][0]]) if found else (value, 1.0)
     if isinstance(value, tuple) and len(value) == 2:
         calls, seconds = value
-    if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1 or not seconds > 0:
+    if not (isinstance(calls, int) and _positive(calls) and _positive(seconds)):
         raise errors.ConfigurationError(f"rate {value!r} is no rate", 'write "10/s", "100/min" or (calls, seconds)')
     return calls, float(seconds)
 
 
-def _untrusted(options: Mapping[str, Any]) -> bool | tuple[str, ...]:
+def _untrusted(name: str, options: Mapping[str, Any]) -> bool | tuple[str, ...]:
     """Output of outside systems is untrusted unless the registration says otherwise."""
     value = options.get("untrusted_output")
     if value is None:
         return bool(options.get("system")) and not options.get("registers")
-    return bool(value) if isinstance(value, (bool, int)) else tuple(value)
+    if isinstance(value, bool):
+        return value
+    pointers = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else None
+    if pointers is None or not all(isinstance(one, str) and one.startswith("/") for one in pointers):
+        raise errors.ConfigurationError(
+            f"untrusted_output of {name!r} is {value!r}", 'say True, False, or JSON pointers as ["/note"]'
+        )
+    return pointers
 
 
 def _put(known: dict[str, Any], name: str, value: Any) -> None:
