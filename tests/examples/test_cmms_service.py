@@ -178,15 +178,20 @@ def breaking(error: type[httpx.TransportError]) -> Cmms:
     return Cmms(transport=httpx.MockTransport(fail))
 
 
-async def test_a_lost_connection_before_and_after_sending_are_different_things() -> None:
-    for error in (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-        with pytest.raises(errors.Unreachable):
-            await breaking(error).report(TOKEN, "a", "x", "M1", AT)
-    for error in (httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError, httpx.WriteError):
-        with pytest.raises(errors.UnknownOutcome):
-            await breaking(error).report(TOKEN, "a", "x", "M1", AT)
-        with pytest.raises(errors.Unreachable):
-            await breaking(error).asset(TOKEN, "x")
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])
+async def test_what_was_never_sent_did_not_happen(error: type[httpx.TransportError]) -> None:
+    with pytest.raises(errors.Unreachable):
+        await breaking(error).report(TOKEN, "a", "x", "M1", AT)
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError, httpx.WriteError])
+async def test_what_broke_off_is_unknown_for_a_write_and_an_outage_for_a_read(
+    error: type[httpx.TransportError],
+) -> None:
+    with pytest.raises(errors.UnknownOutcome):
+        await breaking(error).report(TOKEN, "a", "x", "M1", AT)
+    with pytest.raises(errors.Unreachable):
+        await breaking(error).asset(TOKEN, "x")
 
 
 @pytest.mark.parametrize(
