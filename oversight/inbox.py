@@ -70,7 +70,7 @@ class Inbox:
         cursor: str | None = None,
         *,
         tenant: str | None = None,
-    ) -> Page:
+    ) -> Page[Item]:
         """Items in the order in which they were opened. `role` keeps those that this role may answer.
 
         Raises InputError on a cursor or limit that is none.

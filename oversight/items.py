@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import orjson
 
@@ -15,6 +15,7 @@ from interlock.storage.database import Row
 
 __all__ = ["COLUMNS", "Decision", "Item", "Kind", "Page", "from_row", "to_row"]
 
+T = TypeVar("T")
 Kind = Literal["approval", "task", "exception"]
 Answer = Literal["approve", "edit", "reject", "respond", "complete"]
 _ANSWERS = get_args(Answer)
@@ -148,10 +149,10 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Page:
+class Page(Generic[T]):
     """Some items, and the cursor of the next page: None at the end."""
 
-    items: list[Item]
+    items: list[T]
     cursor: str | None
 
 
