@@ -7,13 +7,14 @@ over what a system in this process offers. A secret once known is cut out for as
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import yaml
 
@@ -24,6 +25,7 @@ __all__ = ["HIDDEN", "Credential", "Credentials"]
 HIDDEN = "[credential]"
 _PREFIX = "INTERLOCK_CREDENTIAL_"
 _SHORTEST = 4
+_SHORTEST_INSIDE = 10
 
 
 class Credential(str):
@@ -42,7 +44,8 @@ class Credentials:
         self._environ = os.environ if environ is None else environ
         self._file = _read(file) if file is not None else {}
         self._offered: dict[str, str] = {}
-        self._forms: dict[str, tuple[str, ...]] = {}
+        self._secrets: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
     def offer(self, system: str, secret: str) -> None:
         """The secret of a system that lives in this process, for when neither environment nor file has one.
@@ -61,35 +64,50 @@ class Credentials:
 
     def redact(self, value: Any) -> Any:
         """The same JSON-like value with every known secret replaced, in keys as well."""
-        forms = self._known()
-        return _without(value, forms) if forms else value
+        known = self._known()
+        return value if known is None else _without(value, known)
 
-    def _known(self) -> list[str]:
+    def _known(self) -> re.Pattern[str] | None:
+        """Finds every spelling of every secret that there is, or was: one that was replaced is still one."""
         named = [value for name, value in self._environ.items() if name.startswith(_PREFIX)]
-        for secret in [*named, *self._file.values(), *self._offered.values()]:
-            if len(secret) >= _SHORTEST and secret not in self._forms:
-                self._forms[secret] = _spellings(secret)
-        return sorted({form for forms in self._forms.values() for form in forms}, key=len, reverse=True)
+        now = {secret for secret in [*named, *self._file.values(), *self._offered.values()] if len(secret) >= _SHORTEST}
+        if not now <= self._secrets:
+            self._secrets |= now
+            forms = {form for secret in self._secrets for form in _spellings(secret)}
+            self._pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
+        return self._pattern
 
     def __repr__(self) -> str:
-        return f"Credentials({len(self._known())} known)"
+        self._known()
+        return f"Credentials({len(self._secrets)} known)"
 
 
-def _spellings(secret: str) -> tuple[str, ...]:
-    """How a secret may appear in addresses, headers and messages."""
-    encoded = base64.b64encode(secret.encode()).decode()
-    return tuple(dict.fromkeys([secret, quote(secret), quote(secret, safe=""), encoded, encoded.rstrip("=")]))
+def _spellings(secret: str) -> set[str]:
+    """How a secret may appear in addresses, headers, JSON and messages."""
+    raw = secret.encode()
+    plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], raw.hex()}
+    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    encoded = {alphabet(raw).decode().rstrip("=") for alphabet in (base64.b64encode, base64.urlsafe_b64encode)}
+    return plain | in_json | encoded | set(_inside_base64(raw))
 
 
-def _without(value: Any, forms: list[str]) -> Any:
+def _inside_base64(raw: bytes) -> Iterator[str]:
+    """The letters of a long secret in the encoding of a longer text, as `user:secret`, wherever it stands in it."""
+    for lead in range(3):
+        for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
+            letters = alphabet(bytes(lead) + raw).decode()
+            whole = letters[(lead * 8 + 5) // 6 : (lead + len(raw)) * 8 // 6]
+            if len(whole) >= _SHORTEST_INSIDE:
+                yield whole
+
+
+def _without(value: Any, known: re.Pattern[str]) -> Any:
     if isinstance(value, str):
-        for form in forms:
-            value = value.replace(form, HIDDEN)
-        return value
+        return known.sub(HIDDEN, value)
     if isinstance(value, Mapping):
-        return {_without(key, forms): _without(item, forms) for key, item in value.items()}
+        return {_without(key, known): _without(item, known) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without(item, forms) for item in value]
+        return [_without(item, known) for item in value]
     return value
 
 
