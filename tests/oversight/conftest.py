@@ -9,7 +9,8 @@ import pytest
 from interlock.observability.ledger import Ledger
 from interlock.storage.database import Database
 from interlock.testing import ManualClock
-from tests.oversight.department import START
+from tests.oversight.department import START, add_case
+from tests.oversight.desk import Desk
 
 
 @pytest.fixture
@@ -27,3 +28,9 @@ async def db() -> AsyncIterator[Database]:
 @pytest.fixture
 def ledger(db: Database, clock: ManualClock) -> Ledger:
     return Ledger(db, clock)
+
+
+@pytest.fixture
+async def desk(db: Database, ledger: Ledger, clock: ManualClock) -> Desk:
+    await add_case(db, "c1", "waiting")
+    return Desk(db, ledger, clock)
