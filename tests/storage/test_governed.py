@@ -1,0 +1,525 @@
+"""Cases under real graphs: who may write, what is lost together, and that state and ledger never disagree."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, RetryPolicy, interrupt
+from typing_extensions import TypedDict
+
+from interlock import errors
+from interlock.observability.ledger import Ledger
+from interlock.observability.verification import verify
+from interlock.storage.checkpoints import Checkpoints
+from interlock.storage.claim import CLAIM, TENANT, Claim
+from interlock.storage.database import Database, Transaction
+from interlock.testing import ManualClock
+from tests.storage.units import claimed, failing, put, reclaimed
+
+CASE = "case"
+STEPS = 6
+
+
+class State(TypedDict, total=False):
+    done: Annotated[list[str], operator.add]
+    answer: str
+
+
+@pytest.fixture
+def ledger(db: Database) -> Ledger:
+    return Ledger(db, ManualClock(datetime(2026, 1, 30, tzinfo=UTC)))
+
+
+@pytest.fixture
+async def claim(db: Database) -> Claim:
+    return await claimed(db, CASE)
+
+
+def config(case: str = CASE, **more: Any) -> RunnableConfig:
+    return {"configurable": {"thread_id": case, **more}}
+
+
+async def drive(graph: Any, claim: Claim | None, value: Any = None, case: str = CASE) -> Any:
+    token = CLAIM.set(claim)
+    try:
+        return await graph.ainvoke(value, config(case), durability="sync")
+    finally:
+        CLAIM.reset(token)
+
+
+def note(ledger: Ledger, config: RunnableConfig, what: str, attempt: int = 1) -> None:
+    """A row that becomes durable with the task it was noted in."""
+    event = ledger.event("case.resumed", tenant="default", case_id=CASE, data={"by": what, "comment": ""})
+    ledger.defer(event, config["configurable"]["checkpoint_ns"], attempt)
+
+
+async def noted(ledger: Ledger) -> list[str]:
+    assert (await ledger.verify()).ok
+    return [event["data"]["by"] async for event in ledger.export(case_id=CASE)]
+
+
+async def steps_of(saver: Checkpoints) -> list[int]:
+    """Numbers of the durable steps, oldest first."""
+    return sorted([one.metadata["step"] async for one in saver.alist(config())])
+
+
+def line(ledger: Ledger, spoil: Callable[[int, RunnableConfig], Any]) -> StateGraph[Any, Any, Any, Any]:
+    """Six steps in a row, each of which notes itself; `spoil` may ruin one of them and gives what it returns."""
+    graph = StateGraph(State)
+    for number in range(STEPS):
+
+        async def step(state: State, config: RunnableConfig, number: int = number) -> dict[str, Any]:
+            note(ledger, config, f"step {number}")
+            spoilt = spoil(number, config)
+            return {"done": [f"step {number}"]} if spoilt is None else {"done": [spoilt]}
+
+        graph.add_node(f"s{number}", step)
+        graph.add_edge(f"s{number - 1}" if number else START, f"s{number}")
+    return graph
+
+
+def fine(number: int, config: RunnableConfig) -> None:
+    return None
+
+
+ALL = [f"step {number}" for number in range(STEPS)]
+
+
+# one lost write
+
+
+def unstorable(number: int, config: RunnableConfig) -> Any:
+    return object()
+
+
+def refused(number: int, config: RunnableConfig) -> None:
+    claim = CLAIM.get()
+    assert claim is not None
+    claim.later(config["configurable"]["checkpoint_ns"], failing(ValueError("the row is refused")))
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("ruin", [unstorable, refused])
+async def test_after_a_lost_write_no_later_step_is_durable_and_it_goes_on_from_there(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim, step: int, ruin: Callable[..., Any]
+) -> None:
+    graph = line(ledger, lambda number, config: ruin(number, config) if number == step else None).compile(saver)
+    with pytest.raises(errors.StorageError):
+        await drive(graph, claim, {"done": []})
+    assert claim.poison is not None
+    assert await steps_of(saver) == list(range(-1, step + 1))  # the input, and the steps before
+    assert await noted(ledger) == ALL[:step]
+    state = await graph.aget_state(config())
+    assert state.values["done"] == ALL[:step]
+    assert state.next == (f"s{step}",)
+
+    mended = line(ledger, fine).compile(saver)
+    with pytest.raises(errors.Stale):
+        await drive(mended, claim)
+    done = await drive(mended, await reclaimed(db, claim))
+    assert done["done"] == ALL
+    assert await noted(ledger) == ALL
+    assert await steps_of(saver) == list(range(-1, STEPS + 1))
+
+
+async def test_a_failing_aput_writes_of_a_saver_is_no_different(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit of the write itself fails once, in the transaction, as under a full disk."""
+    whole = Database.commit
+    calls = 0
+
+    async def once(self: Database, apply: Callable[[Transaction], Any], *, claim: Claim | None = None) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != 6:
+            return await whole(self, apply, claim=claim)
+
+        def full(tx: Transaction) -> None:
+            apply(tx)
+            raise errors.DiskFull("no room", "make some")
+
+        return await whole(self, full, claim=claim)
+
+    graph = line(ledger, fine).compile(saver)
+    monkeypatch.setattr(Database, "commit", once)
+    with pytest.raises(errors.StorageError):
+        await drive(graph, claim, {"done": []})
+    monkeypatch.undo()
+    rows, state = await noted(ledger), await graph.aget_state(config())
+    assert 0 < len(rows) < STEPS
+    assert rows == state.values["done"]
+    done = await drive(graph, await reclaimed(db, claim))
+    assert done["done"] == await noted(ledger) == ALL
+
+
+async def test_a_lost_write_of_one_case_does_not_touch_another(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    graph = line(ledger, lambda number, config: refused(number, config) if number == 2 else None).compile(saver)
+    other = StateGraph(State)
+    for number in range(STEPS):
+        other.add_node(f"s{number}", lambda _, number=number: {"done": [f"step {number}"]})
+        other.add_edge(f"s{number - 1}" if number else START, f"s{number}")
+    others = [f"other {n}" for n in range(10)]
+    claims = [await claimed(db, name) for name in others]
+    results = await asyncio.gather(
+        drive(graph, claim, {"done": []}),
+        *(drive(other.compile(saver), one, {"done": []}, one.case_id) for one in claims),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], errors.StorageError)
+    assert [one["done"] for one in results[1:]] == [ALL] * 10
+
+
+async def test_a_run_cancelled_anywhere_leaves_state_and_ledger_agreeing(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    for step in range(STEPS):
+        running = asyncio.Event()
+
+        def wait(number: int, _: RunnableConfig, step: int = step, running: asyncio.Event = running) -> None:
+            if number == step:
+                running.set()
+
+        graph = line(ledger, wait).compile(saver)
+        task = asyncio.ensure_future(drive(graph, claim, {"done": []} if step == 0 else None))
+        await running.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await db.commit(lambda tx, claim=claim: [apply(tx) for apply in claim.take_all()])  # as the engine does
+        claim = await reclaimed(db, claim)
+        rows, state = await noted(ledger), await graph.aget_state(config())
+        assert state.values["done"] == ALL[: len(state.values["done"])]
+        assert set(state.values["done"]) <= set(rows)
+        assert len(rows) == len(set(rows))
+    done = await drive(line(ledger, fine).compile(saver), claim)
+    assert done["done"] == await noted(ledger) == ALL
+
+
+# rows that wait for their task
+
+
+async def test_rows_cost_no_commit_of_their_own(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "defer", lambda *_: None)
+        other = await claimed(db, "without rows")
+        before = db.units
+        await drive(line(ledger, fine).compile(saver), other, {"done": []}, other.case_id)
+        without = db.units - before
+    await drive(line(ledger, fine).compile(saver), claim, {"done": []})
+    assert db.units - before == 2 * without
+    assert await noted(ledger) == ALL
+    assert claim.take_all() == []
+
+
+async def test_a_task_that_asks_and_restarts_writes_its_rows_once(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    starts = 0
+
+    def ask(state: State, config: RunnableConfig) -> dict[str, Any]:
+        nonlocal starts
+        starts += 1
+        note(ledger, config, "before")
+        first = interrupt("first?")
+        note(ledger, config, f"between {first}")
+        second = interrupt("second?")
+        note(ledger, config, f"after {second}")
+        return {"answer": first + second}
+
+    graph = StateGraph(State).add_node("ask", ask).add_edge(START, "ask").compile(saver)
+    await drive(graph, claim, {"done": []})
+    assert await noted(ledger) == ["before"]
+    claim.rewind()
+    await drive(graph, claim, Command(resume="a"))  # the same claim
+    assert await noted(ledger) == ["before", "between a"]
+    done = await drive(graph, await reclaimed(db, claim), Command(resume="b"))  # another claim
+    assert await noted(ledger) == ["before", "between a", "after b"]
+    assert done["answer"] == "ab"
+    assert starts == 3
+
+
+async def test_each_visit_of_a_loop_has_rows_of_its_own(saver: Checkpoints, ledger: Ledger, claim: Claim) -> None:
+    def again(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "visit")
+        note(ledger, config, "visit")
+        return {"done": ["visit"]}
+
+    graph = StateGraph(State).add_node("again", again).add_edge(START, "again")
+    graph.add_conditional_edges("again", lambda state: END if len(state["done"]) == 3 else "again", ["again", END])
+    await drive(graph.compile(saver), claim, {"done": []})
+    assert await noted(ledger) == ["visit"] * 6
+
+
+async def test_a_task_that_is_tried_again_writes_its_rows_once(
+    saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    tries = 0
+
+    def flaky(state: State, config: RunnableConfig) -> dict[str, Any]:
+        nonlocal tries
+        tries += 1
+        note(ledger, config, "one", attempt=tries)
+        if tries == 1:
+            raise ConnectionError("try again")
+        note(ledger, config, "two", attempt=tries)
+        if tries == 2:
+            raise ConnectionError("try again")
+        note(ledger, config, "three", attempt=tries)
+        return {"done": ["flaky"]}
+
+    policy = RetryPolicy(max_attempts=3, initial_interval=0.001, jitter=False, retry_on=ConnectionError)
+    graph = StateGraph(State).add_node("flaky", flaky, retry_policy=policy).add_edge(START, "flaky").compile(saver)
+    await drive(graph, claim, {"done": []})
+    assert tries == 3
+    assert await noted(ledger) == ["one", "two", "three"]
+
+
+async def test_a_task_that_fails_leaves_its_rows_with_its_error(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    def bad(state: State, config: RunnableConfig) -> None:
+        note(ledger, config, "tried")
+        raise ZeroDivisionError("bad")
+
+    graph = StateGraph(State).add_node("bad", bad).add_edge(START, "bad").compile(saver)
+    with pytest.raises(ZeroDivisionError):
+        await drive(graph, claim, {"done": []})
+    assert await noted(ledger) == ["tried"]
+    found = await saver.aget_tuple(config())
+    assert found is not None
+    assert [channel for _, channel, _ in found.pending_writes or []] == ["__error__"]
+    with pytest.raises(ZeroDivisionError):
+        await drive(graph, await reclaimed(db, claim))
+    assert await noted(ledger) == ["tried"]
+
+
+async def test_a_task_without_a_result_leaves_its_rows(saver: Checkpoints, ledger: Ledger, claim: Claim) -> None:
+    def silent(state: State, config: RunnableConfig) -> None:
+        note(ledger, config, "nothing to say")
+
+    graph = StateGraph(State).add_node("silent", silent).add_edge(START, "silent").compile(saver)
+    await drive(graph, claim, {"done": []})
+    assert await noted(ledger) == ["nothing to say"]
+
+
+async def test_parallel_branches_one_waiting_one_failing_leave_every_row(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    async def done(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "done")
+        return {"done": ["done"]}
+
+    async def asks(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "asks")
+        return {"done": [interrupt("?")]}
+
+    graph = StateGraph(State).add_node("a", done).add_node("b", asks)
+    graph.add_edge(START, "a").add_edge(START, "b")
+    compiled = graph.compile(saver)
+    await drive(compiled, claim, {"done": []})
+    assert sorted(await noted(ledger)) == ["asks", "done"]
+    result = await drive(compiled, await reclaimed(db, claim), Command(resume="answered"))
+    assert result["done"] == ["done", "answered"]
+    assert sorted(await noted(ledger)) == ["asks", "done"]
+
+
+async def test_rows_of_a_subgraph_are_in_the_commits_of_its_tasks(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    def inner(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "inner")
+        return {"done": [interrupt("inner?")]}
+
+    def after(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "after")
+        return {"done": ["after"]}
+
+    sub = StateGraph(State).add_node("inner", inner).add_node("after", after)
+    sub.add_edge(START, "inner").add_edge("inner", "after")
+    graph = StateGraph(State).add_node("outer", sub.compile()).add_edge(START, "outer").compile(saver)
+    await drive(graph, claim, {"done": []})
+    assert await noted(ledger) == ["inner"]
+    result = await drive(graph, await reclaimed(db, claim), Command(resume="yes"))
+    assert result["done"] == ["yes", "after"]
+    assert await noted(ledger) == ["inner", "after"]
+
+
+async def test_rows_of_a_function_called_below_a_task_are_taken_with_it(claim: Claim) -> None:
+    taken: list[str] = []
+    claim.later("a:T1|b:T2", lambda tx: taken.append("below"))
+    claim.later("a:T1", lambda tx: taken.append("of the task"))
+    claim.later("a:T3|1|b:T4", lambda tx: taken.append("another"))
+    claim.later("", lambda tx: taken.append("of no task"))
+    assert claim.take("T9") == []
+    for apply in claim.take("T1"):
+        apply(None)  # type: ignore[arg-type]  # it does not look
+    assert taken == ["below", "of the task"]
+    assert claim.take("T1") == []
+    for apply in claim.take_all():
+        apply(None)  # type: ignore[arg-type]  # it does not look
+    assert taken == ["below", "of the task", "another", "of no task"]
+    assert claim.take_all() == []
+
+
+# who may write
+
+
+async def finished(saver: Checkpoints, claim: Claim) -> Any:
+    graph = StateGraph(State).add_node("one", lambda _: {"done": ["one"]}).add_edge(START, "one").compile(saver)
+    await drive(graph, claim, {"done": []})
+    return graph
+
+
+async def test_a_case_is_written_only_under_its_claim(db: Database, saver: Checkpoints, claim: Claim) -> None:
+    graph = await finished(saver, claim)
+    before = [one async for one in saver.alist(None)]
+    new = await reclaimed(db, claim)
+    poisoned = Claim("default", CASE, new.epoch)
+    poisoned.fail(ValueError("earlier"))
+    another = await claimed(db, "another")
+    for held in (None, claim, poisoned, another, Claim("default", CASE, new.epoch + 1)):
+        with pytest.raises(errors.Stale) as caught:
+            await drive(graph, held, {"done": ["again"]})
+        assert caught.value.hint
+        CLAIM.set(held)
+        with pytest.raises(errors.Stale):
+            await saver.aput_writes(config(checkpoint_id=before[0].checkpoint["id"]), [("done", ["x"])], "task")
+        with pytest.raises(errors.Stale):
+            await asyncio.to_thread(saver.put, config(), empty_checkpoint(), {}, {})
+        CLAIM.set(None)
+    assert [one async for one in saver.alist(None)] == before
+    assert (await drive(graph, new, {"done": ["again"]}))["done"] == ["one", "again", "one"]
+
+
+async def test_whole_threads_of_cases_are_left_alone_without_their_claim(
+    db: Database, saver: Checkpoints, claim: Claim
+) -> None:
+    graph = await finished(saver, claim)
+    plain = StateGraph(State).add_node("one", lambda _: {"done": ["plain"]}).add_edge(START, "one").compile(saver)
+    run = {**config("plain"), "metadata": {"run_id": "r"}}
+    await plain.ainvoke({"done": []}, run, durability="sync")
+    CLAIM.set(claim)
+    await saver.aput({**config(), "metadata": {"run_id": "r"}}, empty_checkpoint(), {"source": "loop"}, {})
+    CLAIM.set(None)
+    before = [one async for one in saver.alist(None)]
+    for attempt in (
+        saver.adelete_thread(CASE),
+        saver.aprune([CASE]),
+        saver.aprune([CASE], strategy="delete"),
+        saver.acopy_thread("plain", CASE),
+        saver.adelete_for_runs(["r"]),
+    ):
+        with pytest.raises(errors.Stale, match="governed case"):
+            await attempt
+    assert [one async for one in saver.alist(None)] == before
+    await saver.acopy_thread(CASE, "copy")
+    assert (await graph.aget_state(config("copy"))).values["done"] == []
+    CLAIM.set(claim)
+    await saver.aprune([CASE])
+    assert len([one async for one in saver.alist(config())]) == 1
+    await saver.adelete_thread(CASE)
+    assert [one async for one in saver.alist(config())] == []
+
+
+async def test_the_same_id_is_a_plain_thread_for_another_tenant(db: Database, saver: Checkpoints, claim: Claim) -> None:
+    TENANT.set("acme")
+    await saver.aput(config(), empty_checkpoint(), {"source": "loop"}, {})
+    assert len([one async for one in saver.alist(None)]) == 1
+    TENANT.set("default")
+    assert [one async for one in saver.alist(None)] == []
+    with pytest.raises(errors.Stale):
+        await saver.aput(config(), empty_checkpoint(), {"source": "loop"}, {})
+
+
+async def test_a_claim_brings_its_tenant(db: Database, saver: Checkpoints) -> None:
+    other = await claimed(db, CASE, tenant="acme")
+    await finished(saver, other)
+    assert [one async for one in saver.alist(None)] == []
+    TENANT.set("acme")
+    assert len([one async for one in saver.alist(None)]) == 3
+
+
+async def test_a_plain_thread_inside_a_driven_case_is_stored_without_the_claim(
+    db: Database, saver: Checkpoints, claim: Claim
+) -> None:
+    inner = StateGraph(State).add_node("one", lambda _: {"done": ["inner"]}).add_edge(START, "one").compile(saver)
+
+    async def outer(state: State) -> dict[str, Any]:
+        own = {"configurable": {"thread_id": "own thread", "checkpoint_ns": ""}}
+        result = await inner.ainvoke({"done": []}, own, durability="sync")
+        return {"done": result["done"]}
+
+    graph = StateGraph(State).add_node("outer", outer).add_edge(START, "outer").compile(saver)
+    assert (await drive(graph, claim, {"done": []}))["done"] == ["inner"]
+    assert (await inner.aget_state(config("own thread"))).values["done"] == ["inner"]
+
+
+async def test_sync_use_is_governed_too(db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim) -> None:
+    def step(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "sync")
+        return {"done": ["sync"]}
+
+    graph = StateGraph(State).add_node("step", step).add_edge(START, "step").compile(saver)
+    CLAIM.set(claim)
+    result = await asyncio.to_thread(graph.invoke, {"done": []}, config(), durability="sync")
+    assert result["done"] == await noted(ledger) == ["sync"]
+    CLAIM.set(None)
+    with pytest.raises(errors.Stale):
+        await asyncio.to_thread(graph.invoke, {"done": []}, config(), durability="sync")
+    CLAIM.set(await reclaimed(db, claim))
+    with pytest.raises(errors.StorageError, match="cannot be stored"):
+        await asyncio.to_thread(saver.put, config(), {**empty_checkpoint(), "channel_values": {"a": object()}}, {}, {})
+    with pytest.raises(errors.Stale):
+        await asyncio.to_thread(graph.invoke, {"done": []}, config(), durability="sync")
+
+
+async def test_a_case_opens_with_its_first_checkpoint_and_row_in_one_commit(
+    db: Database, saver: Checkpoints, ledger: Ledger
+) -> None:
+    graph = line(ledger, fine).compile(saver)
+    async with saver.collecting() as applies:
+        await graph.aupdate_state(config(), {"done": []}, as_node="__input__")
+    insert = "INSERT INTO cases (tenant, case_id, epoch, status) VALUES ('default', ?, 1, 'queued')"
+    event = ledger.event("case.resumed", tenant="default", case_id=CASE, data={"by": "start", "comment": ""})
+
+    def opening(tx: Transaction) -> None:
+        tx.execute(insert, (CASE,))
+        tx.append(event)
+        for apply in applies:
+            apply(tx)
+
+    await db.commit(opening)
+    done = await drive(graph, Claim("default", CASE, 1))
+    assert done["done"] == ALL
+    assert await noted(ledger) == ["start", *ALL]
+
+
+async def test_a_failed_unit_beside_the_graph_stops_the_graph(
+    db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
+) -> None:
+    """An intent, a reservation or any other unit under the claim counts as much as a write of LangGraph's."""
+
+    async def step(state: State, config: RunnableConfig) -> dict[str, Any]:
+        note(ledger, config, "step")
+        with pytest.raises(ValueError, match="intent"):
+            await db.commit(failing(ValueError("intent")), claim=CLAIM.get())
+        return {"done": ["step"]}
+
+    graph = StateGraph(State).add_node("step", step).add_edge(START, "step").compile(saver)
+    with pytest.raises(errors.Stale, match="intent"):
+        await drive(graph, claim, {"done": []})
+    assert await noted(ledger) == []
+    assert await db.commit(put("others go on")) == "others go on"
+    assert (await verify(db)).ok
