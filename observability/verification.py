@@ -86,8 +86,10 @@ class _Walk:
 
     def _follow(self, header: Header, payload: str, prev: str, link: str) -> None:
         seq = header.seq
+        if seq == self.seq:
+            raise _Bad(seq, "another row has its number")
         if seq != self.seq + 1:
-            raise _Bad(self.seq + 1, "the row is missing" if seq != self.seq else "another row has its number")
+            raise _Bad(self.seq + 1, "the row is missing")
         if prev != self.hash:
             raise _Bad(seq, "the row does not follow the one before it")
         if not _is(link, row_hash, prev, header, payload):
