@@ -23,6 +23,7 @@ _PARENS = re.compile(r"(?<![\w.])\(([\w.]+(?:\[\"[^\"]*\"\])?)\)")
 _WHEN = re.compile(r"when \{ (.*) \};\s*$", re.S)
 _SCOPE = re.compile(r"permit\((principal.*?), action, (resource.*?)\);\s*$", re.S)
 _ANY = pst.ScopeAny()
+_LONGEST = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +137,20 @@ def _values(node: pst.Template, request: Request) -> dict[str, Any]:
         values["principal"] = f"{request.principal} in {', '.join(sorted(request.roles)) or 'no role'}"
     for part in walk(node.clauses):
         path = path_of(part)
-        if path and len(path) > 1 and not any(name.startswith(f"{'.'.join(path)}.") for name in values):
+        if path and len(path) > 1:
             _note(values, path, request)
     return values
 
 
 def _note(values: dict[str, Any], path: list[str], request: Request) -> None:
+    """Note the value at a path, unless it is a record: its parts are what a condition compares."""
     if path == ["principal", "limit"]:
         values["principal.limit"] = request.limit
         return
     here: Any = request.context if path[0] == "context" else None
     for name in path[1:]:
         here = here.get(name) if isinstance(here, dict) else None
-    if here is not None:
+    if here is not None and (not isinstance(here, dict) or "__extn" in here):
         values[".".join(path)] = here
 
 
@@ -156,5 +158,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict) and "__extn" in value:
         return str(value["__extn"]["arg"])
     if isinstance(value, str):
-        return value if ":" in value else f'"{value}"'
-    return orjson.dumps(value, default=str).decode()
+        return _short(value) if ":" in value else f'"{_short(value)}"'
+    return _short(orjson.dumps(value, default=str).decode())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

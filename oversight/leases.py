@@ -97,8 +97,7 @@ class Leases:
         """Wake those who wait for these objects. Call it on the event loop, after the commit of the release."""
         for resource in resources:
             for freed in self._waiting.pop((tenant, resource), ()):
-                if not freed.done():
-                    freed.set_result(None)
+                freed.set_result(None)
 
     def _take_over(self, tx: Transaction, row: Row, tenant: str, resource: str, at: str) -> None:
         """End the lease of a case that can no longer release it itself. Raises LeaseHeld when it still can."""

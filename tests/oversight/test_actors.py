@@ -56,3 +56,39 @@ def test_capacity_and_leave() -> None:
     bo = Person("bo", calendar=[leave], deputy="person:al")
     assert bo.away(datetime(2026, 1, 1, tzinfo=UTC))
     assert not bo.away(datetime(2026, 1, 8, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("field", ["roles", "skills", "scopes"])
+def test_one_text_is_no_set_of_names(field: str) -> None:
+    with pytest.raises(errors.InputError, match="one name"):
+        Person("bo", **{field: "lead"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [1000, None, "1000 EUR", 5.0])
+def test_a_limit_is_money(limit: object) -> None:
+    with pytest.raises(errors.InputError, match="no Money"):
+        Person("bo", authorities={"purchasing": limit})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("deputy", ["agent:x", "bo", "", "person:"])
+def test_a_deputy_is_a_person(deputy: str) -> None:
+    with pytest.raises(errors.InputError):
+        Person("bo", deputy=deputy)
+
+
+def test_what_is_given_is_copied() -> None:
+    roles, authorities = {"lead"}, {"purchasing": Money(1, "EUR")}
+    bo = Person("bo", roles=roles, authorities=authorities)
+    roles.add("chief")
+    authorities.clear()
+    assert bo.all_roles == {"lead", "purchasing"}
+
+
+def test_actors_are_listed_in_order_of_registration() -> None:
+    bot = Bot("x", roles={"buyer"})
+    actors = Actors([Person("bo"), bot])
+    assert [actor.id for actor in actors] == ["person:bo", "agent:x"]
+    assert bot.all_roles == {"buyer"}
+    assert 5 not in actors and "person:al" not in actors
+    with pytest.raises(errors.InputError):
+        actors.register(Actor("neither"))

@@ -182,10 +182,11 @@ async def test_a_cancelled_caller_has_decided_and_the_engine_is_woken(
     deciding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await deciding
+    woken = asyncio.Event()
+    desk.inbox.wake = lambda tenant, case_id: woken.set()
     go_on.set()
     async with asyncio.timeout(10):
-        while not desk.woken:
-            await asyncio.sleep(0.001)
+        await woken.wait()
     assert (await desk.inbox.get("i1")).decided_by == "person:bo"
 
 

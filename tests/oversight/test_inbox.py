@@ -226,6 +226,13 @@ async def test_tasks_and_exceptions_are_only_late(desk: Desk) -> None:
     await desk.inbox.decide("x", Decision.approve(), by="person:olga")
 
 
+async def test_of_two_expiries_at_once_one_is_told(desk: Desk) -> None:
+    await desk.open(desk.approval(due=iso(START)))
+    outcomes = await asyncio.gather(desk.inbox.expire("i1"), desk.inbox.expire("i1"))
+    assert [item.status for item in outcomes] == ["expired", "expired"]
+    assert len(await events(desk.ledger, "inbox.expired")) == 1
+
+
 async def test_a_decision_and_an_expiry_at_once_leave_one_answer(desk: Desk) -> None:
     await desk.open(desk.approval(due=iso(START + timedelta(hours=1))))
     deciding = asyncio.create_task(desk.inbox.decide("i1", Decision.approve(), by="person:bo"))
