@@ -48,7 +48,7 @@ def payload(item: Item, problem: str = "") -> dict[str, Any]:
 def _ours(item: Item) -> dict[str, Any]:
     digest = (item.action or {}).get("digest", "")
     authority = next(iter(item.need or {}), "")
-    ours = {"approval_id": item.id, "kind": item.kind, "digest": digest, "authority": authority}
+    ours = {"item": item.id, "approval_id": item.id, "kind": item.kind, "digest": digest, "authority": authority}
     return {**ours, "need": item.need, "due": item.due, "sla_s": None, "level": item.stage, "case": item.case_id}
 
 
