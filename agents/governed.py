@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
+from interlock.tools.adopted import adopted
 from interlock.tools.tool import GovernedTool
 
 __all__ = ["ungoverned"]
@@ -38,7 +39,7 @@ def ungoverned(graph: Pregel[Any, Any, Any, Any], internal: frozenset[str] = fro
 
 
 def _accepted(tool: BaseTool, internal: frozenset[str]) -> bool:
-    if isinstance(tool, GovernedTool) or tool.name in internal:
+    if isinstance(tool, GovernedTool) or adopted(tool) or tool.name in internal:
         return True
     function = _function(tool)
     module = getattr(function, "__module__", "")

@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool
 from pydantic_core import to_jsonable_python
 
 from interlock import errors
+from interlock.tools.adopted import pristine
 from interlock.tools.contract import ToolContext
 
 __all__ = ["Call", "call_function", "call_http", "call_tool", "in_thread"]
@@ -57,7 +58,7 @@ def call_function(fn: Callable[..., Any]) -> Call:
 
 def call_tool(tool: BaseTool) -> Call:
     """A LangChain tool. Errors that it would turn into text for a model stay errors: they are outcomes."""
-    plain = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
+    plain = pristine(tool, handle_tool_error=False, handle_validation_error=False)
 
     async def call(args: Mapping[str, Any], ctx: ToolContext) -> Any:
         return await plain.ainvoke(dict(args))

@@ -48,6 +48,7 @@ class Performance:
     gateway: Gateway
     site: CallSite
     void: bool = False
+    loop: asyncio.AbstractEventLoop | None = None
     _pending: list[tuple[str, str, GraphInterrupt]] = field(default_factory=list)
     _flying: set[asyncio.Future[None]] = field(default_factory=set)
     _turns: dict[int, tuple[Any, Counter[str]]] = field(default_factory=dict)
@@ -150,6 +151,7 @@ class performing:  # reads as a verb: `async with performing(gateway, site):`
         self._tokens: tuple[Token[CallSite | None], Token[Performance | None]] | None = None
 
     async def __aenter__(self) -> Performance:
+        self._performance.loop = asyncio.get_running_loop()
         self._tokens = SITE.set(self._performance.site), PERFORMANCE.set(self._performance)
         return self._performance
 
