@@ -13,9 +13,10 @@ from langgraph.graph import END, START, StateGraph
 
 from interlock import errors
 from interlock.graphs.branches import as_branch
-from interlock.graphs.human import approval_node, person_node
+from interlock.graphs.gate import approval_node
+from interlock.graphs.human import person_node
 from interlock.graphs.perform import work_node
-from interlock.graphs.router import route_node
+from interlock.graphs.route import route_node
 from interlock.graphs.state import TASKS, extended, view
 from interlock.graphs.task import TaskSpec
 
@@ -43,14 +44,22 @@ def _add_nodes(wf: Workflow, graph: Graph, name: str) -> str:
     """The nodes of a task or approval; returns the one that is entered first."""
     if name in wf.approvals:
         gate = wf.approvals[name]
-        graph.add_node(name, approval_node(gate, wf.schema), metadata=dict(gate.metadata(wf.owner)))
+        named = _named(wf, gate.for_task) if gate.for_task is not None else None
+        graph.add_node(name, approval_node(gate, wf.schema, named), metadata=dict(gate.metadata(wf.owner)))
         return name
     spec = wf.tasks[name]
     graph.add_node(spec.route_node, route_node(spec, wf.schema), metadata=dict(spec.metadata("router", wf.owner)))
     graph.add_node(name, work_node(spec, wf.schema), metadata=dict(spec.metadata("agent", wf.owner)))
-    graph.add_node(spec.person_node, person_node(spec, wf.schema), metadata=dict(spec.metadata("person", wf.owner)))
+    graph.add_node(spec.person_node, person_node(spec), metadata=dict(spec.metadata("person", wf.owner)))
     graph.add_conditional_edges(spec.route_node, _performer(spec), [name, spec.person_node])
     return spec.route_node
+
+
+def _named(wf: Workflow, task: str) -> TaskSpec:
+    """The task whose call a gate approves."""
+    if task not in wf.tasks:
+        raise errors.ConfigurationError(f"{wf.name!r} has no task {task!r}", f"tasks are {sorted(wf.tasks)}")
+    return wf.tasks[task]
 
 
 def _performer(spec: TaskSpec) -> Leave:
@@ -68,7 +77,7 @@ def _add_branch(wf: Workflow, name: str) -> None:
         spec = wf.tasks[name]
         ways = {"person": spec.person_node, "again": spec.route_node}
         branch.add_conditional_edges(name, _leaving(name, ways, lambda _: [END]), [spec.person_node, END])
-        branch.add_conditional_edges(spec.person_node, _leaving(name, ways, lambda _: [END]), [spec.route_node, END])
+        branch.add_conditional_edges(spec.person_node, _leaving(name, ways, lambda _: [END]), [*ways.values(), END])
     meta = wf.tasks[name].metadata("branch", wf.owner) if name in wf.tasks else wf.approvals[name].metadata(wf.owner)
     wf.add_node(name, as_branch(branch.compile(name=name), wf.channels), metadata=dict(meta))
 
@@ -81,9 +90,32 @@ def _connect(wf: Workflow) -> dict[str, list[str]]:
         if isinstance(here, str) and (here in wf.tasks or here in wf.approvals) and here not in wf.parallel:
             following.setdefault(here, []).extend(targets)
             continue
+        if isinstance(here, list) and (gates := [name for name in here if name in wf.approvals]):
+            _join(wf, here, gates, targets)
+            continue
         for target in targets:
-            wf.plain_edge(here if isinstance(here, str) else list(here), entry(wf, target))
+            wf.plain_edge(here, entry(wf, target))
     return following
+
+
+def _join(wf: Workflow, group: list[str], gates: list[str], targets: list[str]) -> None:
+    """A parallel list with gates in it is joined by a node of its own, which looks whether one of them was refused."""
+    name = f"{'+'.join(group)}.join"
+    wf.add_node(name, _pass)
+    wf.plain_edge(group, name)
+    onward = [entry(wf, target) for target in targets]
+    refused = {gate: entry(wf, wf.rejected.get(gate, END)) for gate in gates}
+
+    def leave(state: Mapping[str, Any]) -> list[str]:
+        tasks = state.get(TASKS, {})
+        ways = [refused[gate] for gate in gates if tasks.get(gate, {}).get("status") == "rejected"]
+        return ways[:1] or onward
+
+    wf.add_conditional_edges(name, leave, sorted({*onward, *refused.values()}))
+
+
+def _pass(state: dict[str, Any]) -> dict[str, Any]:
+    return {}
 
 
 def entry(wf: Workflow, name: str) -> str:
@@ -104,11 +136,11 @@ def _leave(wf: Workflow, name: str, following: list[str]) -> None:
     spec = wf.tasks[name]
     ways = {"person": spec.person_node, "again": spec.route_node}
     wf.add_conditional_edges(name, _leaving(name, ways, onward), [spec.person_node, *ends])
-    wf.add_conditional_edges(spec.person_node, _leaving(name, ways, onward), [spec.route_node, *ends])
+    wf.add_conditional_edges(spec.person_node, _leaving(name, ways, onward), [*ways.values(), *ends])
 
 
 def _rejection(wf: Workflow, name: str) -> dict[str, str]:
-    return {"rejected": entry(wf, wf.rejected[name])} if name in wf.rejected else {}
+    return {"rejected": entry(wf, wf.rejected.get(name, END))}
 
 
 def _leaving(name: str, ways: Mapping[str, str], onward: Leave) -> Leave:
@@ -139,8 +171,6 @@ def _ends(wf: Workflow, name: str, following: list[str]) -> list[str]:
     steps = {*following, *(t for _, targets in routes if targets is not None for t in targets)}
     if any(targets is None for _, targets in routes):
         steps |= {END, *wf.tasks, *wf.approvals} - {name}
-    if name in wf.rejected:
-        steps.add(wf.rejected[name])
+    if name in wf.approvals:
+        steps.add(wf.rejected.get(name, END))
     return sorted(entry(wf, step) for step in steps)
-
-

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from interlock import errors
-from interlock.storage.database import Reader, Row
+from interlock.storage.database import Database, Reader, Row
 from interlock.storage.transaction import Transaction
 
-__all__ = ["ENDED", "SETTLED", "Case", "NewCase", "Waiting"]
+__all__ = ["ENDED", "OUTSIDE", "PAUSED", "SETTLED", "Case", "Freed", "NewCase", "Waiting"]
 
+# Values of the column `paused`: whose steps the engine leaves alone. OUTSIDE: a guest's LangGraph, or a caller of tools.
+PAUSED, OUTSIDE = 1, 2
 ENDED = frozenset({"completed", "failed", "cancelled"})
 SETTLED = ENDED | {"waiting"}
 
 _INSERT = (
     "INSERT INTO cases (tenant, case_id, seq, workflow, version, graph_digest, key, input_digest, input, parent_id,"
     " requester, trusted, status, paused, priority, sequence, epoch, assign, snapshot, autonomy, started_at, updated_at,"
-    " due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+    " due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
 )
+_CASES = "SELECT * FROM cases WHERE tenant = ? AND case_id IN ({ids})"
+_STATUSES = "SELECT case_id, status FROM cases WHERE tenant = ? AND case_id IN ({ids})"
+_AT_ONCE = 500
 _WAITING_ITEMS = (
     "SELECT id, kind, case_id, task, action, authority, opened_at FROM inbox"
     " WHERE tenant = ? AND case_id = ? AND status IN ('open', 'claimed') ORDER BY seq"
@@ -60,6 +65,13 @@ class Case:
     waiting_for: list[Waiting] = field(default_factory=list)
 
 
+class Freed(NamedTuple):
+    """What the end of a case sets free: leased objects, and a parent case that waited for it."""
+
+    resources: list[str]
+    parent: str | None
+
+
 @dataclass(frozen=True)
 class NewCase:
     """What `insert` needs; `input` is JSON, times are text from `clock.iso`."""
@@ -82,6 +94,7 @@ class NewCase:
     snapshot: int = 0
     autonomy: str = "autonomous"
     due: str | None = None
+    paused: int = 0
 
 
 def known(tx: Reader, tenant: str, workflow: str, key: str) -> Row | None:
@@ -95,7 +108,7 @@ def insert(tx: Transaction, new: NewCase, seq: int) -> None:
         _INSERT,
         (
             new.tenant, new.case_id, seq, new.workflow, new.version, new.graph_digest, new.key, new.input_digest,
-            orjson.dumps(new.input), new.parent_id, new.requester, int(new.trusted), new.priority, new.sequence,
+            orjson.dumps(new.input), new.parent_id, new.requester, int(new.trusted), new.paused, new.priority, new.sequence,
             orjson.dumps(dict(new.assign)), new.snapshot, new.autonomy, new.at, new.at, new.due,
         ),
     )  # fmt: skip
@@ -111,14 +124,14 @@ def same_start(row: Row, new: NewCase) -> str:
     return str(row["case_id"])
 
 
-def claim(tx: Transaction, tenant: str, case_id: str, at: str) -> Row | None:
-    """Take a queued case for driving: a new epoch. None when there is nothing to drive now."""
+def claim(tx: Transaction, tenant: str, case_id: str, at: str) -> tuple[Row | None, bool]:
+    """Take a queued case for driving, with a new epoch: its row, and whether there is something to drive now."""
     changed = tx.execute(
         "UPDATE cases SET epoch = epoch + 1, status = 'running', reason = NULL, updated_at = ?"
         " WHERE tenant = ? AND case_id = ? AND status IN ('queued', 'running') AND paused = 0",
         (at, tenant, case_id),
     )
-    return get(tx, tenant, case_id) if changed else None
+    return get(tx, tenant, case_id), changed == 1
 
 
 def get(tx: Reader, tenant: str, case_id: str) -> Row | None:
@@ -138,10 +151,13 @@ def queue_waiting(tx: Transaction, tenant: str, case_id: str, at: str) -> bool:
     return tx.execute(sql, (at, tenant, case_id)) > 0
 
 
-def end(tx: Transaction, tenant: str, case_id: str, status: str, at: str, result: Any, error: Any) -> None:
-    """Close a case: its result or error, its open items, its leases. The epoch grows, so no late write passes."""
+def end(tx: Transaction, tenant: str, case_id: str, status: str, at: str, result: Any, error: Any) -> str | None:
+    """Close a case and its open items; the epoch grows, so that no late write passes.
+
+    Gives the parent case if that waited for this one: it is queued.
+    """
     tx.execute(
-        "UPDATE cases SET status = ?, reason = NULL, updated_at = ?, ended_at = ?, result = ?, error = ?"
+        "UPDATE cases SET status = ?, epoch = epoch + 1, reason = NULL, updated_at = ?, ended_at = ?, result = ?, error = ?"
         " WHERE tenant = ? AND case_id = ?",
         (status, at, at, _json(result), _json(error), tenant, case_id),
     )
@@ -149,14 +165,42 @@ def end(tx: Transaction, tenant: str, case_id: str, status: str, at: str, result
         "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND case_id = ? AND status IN ('open', 'claimed')",
         (tenant, case_id),
     )
+    row = get(tx, tenant, case_id)
+    parent = row["parent_id"] if row is not None else None
+    return parent if parent is not None and queue_waiting(tx, tenant, parent, at) else None
 
 
 def recoverable(tx: Reader) -> list[Row]:
     """Cases that were queued or being driven when the last engine ended, in start order."""
     return tx.rows(
-        "SELECT tenant, case_id, seq, priority, sequence, paused FROM cases"
-        " WHERE status IN ('queued', 'running') ORDER BY seq"
+        "SELECT tenant, case_id, seq, priority, sequence FROM cases"
+        " WHERE status IN ('queued', 'running') AND paused = 0 ORDER BY seq"
     )
+
+
+def unpark(tx: Transaction) -> None:
+    """Queue the cases that waited for something that the plane lacked."""
+    tx.execute("UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL")
+
+
+async def statuses(db: Database, tenant: str, ids: Sequence[str]) -> dict[str, str]:
+    """The status of each of some cases, "gone" for those that are not there."""
+    found = await db.read(lambda tx: _each(tx, _STATUSES, tenant, ids)) if ids else []
+    return {**dict.fromkeys(ids, "gone"), **{row["case_id"]: row["status"] for row in found}}
+
+
+async def read_all(db: Database, tenant: str, ids: Sequence[str]) -> list[Case]:
+    """Cases in the order of their ids. Raises NotFound for one that is not there."""
+    found = await db.read(lambda tx: {row["case_id"]: _case(tx, row) for row in _each(tx, _CASES, tenant, ids)})
+    if missing := [case_id for case_id in ids if case_id not in found]:
+        raise errors.NotFound(f"no case {missing[0]!r}", "see `interlock cases`")
+    return [found[case_id] for case_id in ids]
+
+
+def _each(tx: Reader, sql: str, tenant: str, ids: Sequence[str]) -> Iterator[Row]:
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        yield from tx.rows(sql.format(ids=", ".join("?" * len(some))), (tenant, *some))
 
 
 def read(tx: Reader, tenant: str, case_id: str) -> Case | None:

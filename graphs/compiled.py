@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langgraph.graph.state import CompiledStateGraph
+
+from interlock.graphs.drive import DRIVE, Drive, inside
+from interlock.settings import Settings
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from interlock.graphs.workflow import Workflow
+
+_END = object()
 
 
 class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -22,7 +31,21 @@ class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return super().stream(input, config, **self._sync(config, options))
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # type: ignore[override]  # one signature for all overloads
-        return super().astream(input, config, **self._sync(config, options))
+        options = self._sync(config, options)
+        driven = DRIVE.get() is not None
+        return super().astream(input, config, **options) if driven else self._as_guest(input, config, options)
+
+    async def _as_guest(self, input: Any, config: RunnableConfig | None, options: dict[str, Any]) -> AsyncIterator[Any]:
+        """Stream with the drive of a guest, which is set while the graph runs, and not while its consumer does."""
+        host = await _host()
+        async with host.guest(self, input, config) as visit:
+            chunks = super().astream(visit.input, config, **options)
+            while True:
+                with inside(visit.drive):
+                    chunk = await anext(chunks, _END)
+                if chunk is _END:
+                    return
+                yield chunk
 
     def _sync(self, config: RunnableConfig | None, options: dict[str, Any]) -> dict[str, Any]:
         options.pop("checkpoint_during", None)
@@ -38,3 +61,31 @@ def govern(graph: CompiledStateGraph[Any, Any, Any, Any], workflow: Workflow) ->
     assert isinstance(graph, GovernedGraph)  # for the type checkers
     graph.workflow = workflow
     return graph
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One run of a guest: its drive, and the input as the workflow's schema reads it."""
+
+    drive: Drive
+    input: Any
+
+
+class Host(Protocol):
+    """The plane of guest mode: gives a drive to a graph that runs under somebody else's checkpointer."""
+
+    def guest(
+        self, graph: GovernedGraph, input: Any, config: RunnableConfig | None
+    ) -> AbstractAsyncContextManager[Visit]: ...
+
+
+async def _host() -> Host:
+    """The plane that the setting `guest` names; kept by whoever opens it. Files are read in a thread."""
+    opening = await asyncio.to_thread(_opening)
+    return await opening()
+
+
+def _opening() -> Callable[[], Awaitable[Host]]:
+    module, _, function = Settings().guest.partition(":")
+    found: Callable[[], Awaitable[Host]] = getattr(importlib.import_module(module), function)
+    return found

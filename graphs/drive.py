@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,11 +12,11 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from interlock import clock
+from interlock import clock, errors
 from interlock.graphs.services import Services
 from interlock.graphs.state import TASKS
 from interlock.ids import digest
-from interlock.storage.claim import Apply, Claim
+from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Row
 from interlock.tools.site import CallSite
 
@@ -57,11 +59,11 @@ class Here:
     ns: str
     attempt: int
 
-    def note(self, kind: str, *, actor: str = "", **data: Any) -> None:
-        """Put an event into the commit of this node's task."""
-        case, services = self.drive.case, self.drive.services
-        event = services.ledger.event(kind, tenant=case.tenant, case_id=case.case_id, actor=actor, data=data)
-        services.ledger.defer(event, self.ns, self.attempt)
+    def note(self, kind: str, /, *, actor: str, identity: str | None = None, **data: Any) -> None:
+        """Put an event into the commit of this node's task; without an identity it gets that of its turn."""
+        case, ledger = self.drive.case, self.drive.services.ledger
+        where = {"tenant": case.tenant, "case_id": case.case_id}
+        ledger.defer(ledger.event(kind, **where, actor=actor, data={"actor": actor, **data}, identity=identity), self.ns, self.attempt)
 
     def later(self, apply: Apply) -> None:
         """Put rows into the commit of this node's task."""
@@ -74,13 +76,38 @@ class Here:
         return clock.iso(self.now())
 
 
-def current(config: RunnableConfig) -> Here:
-    """Where the running node is. The drive is that of the engine, or a guest's (`graphs/guest.py`)."""
+@contextmanager
+def inside(drive: Drive) -> Iterator[None]:
+    """Whatever is started in here belongs to the drive: set before LangGraph makes its tasks, so that all see it."""
+    tokens = DRIVE.set(drive), CLAIM.set(drive.claim), TENANT.set(drive.claim.tenant)
+    try:
+        yield
+    finally:
+        DRIVE.reset(tokens[0])
+        CLAIM.reset(tokens[1])
+        TENANT.reset(tokens[2])
+
+
+@asynccontextmanager
+async def at_node(config: RunnableConfig) -> AsyncIterator[Here]:
+    """Where the running node is. The drive is that of the engine, or a guest's, whose rows are committed at the end."""
     drive = DRIVE.get()
-    assert drive is not None, "governed nodes run inside a drive"
+    if drive is None:
+        raise errors.ConfigurationError("a governed node runs outside a case", "use ainvoke or astream of its graph")
     conf = config["configurable"]
     info = getattr(conf.get("__pregel_runtime"), "execution_info", None)
-    return Here(drive, conf["checkpoint_ns"], info.node_attempt if info is not None else 1)
+    try:
+        yield Here(drive, conf["checkpoint_ns"], info.node_attempt if info is not None else 1)
+    finally:
+        if drive.claim.guest:
+            await asyncio.shield(write_left(drive))
+
+
+async def write_left(drive: Drive) -> None:
+    """Commit the rows that wait for no task any more."""
+    left = drive.claim.take_all()
+    if left:
+        await drive.services.db.commit(lambda tx: [apply(tx) for apply in left])
 
 
 def preparers(state: Mapping[str, Any], but: str) -> frozenset[str]:

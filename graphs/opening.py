@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langgraph.checkpoint.serde.base import CipherProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+
+from interlock import errors
 from interlock.agents.models import Models
 from interlock.clock import Clock
 from interlock.context.context import Context
@@ -19,7 +24,7 @@ from interlock.oversight.limits import Limits
 from interlock.oversight.policy import Policies
 from interlock.oversight.switches import Switches
 from interlock.settings import Settings
-from interlock.storage.checkpoints import Checkpoints
+from interlock.storage.checkpoints import Checkpoints, strict_serializer
 from interlock.storage.database import Database
 from interlock.tools.credentials import Credentials
 from interlock.tools.gateway import Gateway
@@ -47,7 +52,7 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(db.close)
     clock, settings = options.clock, options.settings
     ledger, actors, tools = Ledger(db, clock), Actors(), Tools()
-    policies = Policies(options.policies)
+    policies = await asyncio.to_thread(Policies, options.policies)
     switches = await Switches.open(db, ledger, clock)
     inbox = Inbox(db, ledger, policies, actors, clock, options.tenant)
     context = Context(db, ledger, clock, settings, options.home)
@@ -64,11 +69,24 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
         switches=switches,
         leases=Leases(ledger),
         limits=Limits(ledger),
-        credentials=Credentials(settings),
+        credentials=await asyncio.to_thread(Credentials, settings.credentials_file),
         clock=clock,
         settings=settings,
     )
-    saver = Checkpoints(db)
+    saver = Checkpoints(db, serde=strict_serializer(cipher=_cipher(settings)))
     return Services(
         db, ledger, saver, tools, gateway, policies, actors, inbox, switches, context, clock, settings, models
     )
+
+
+def _cipher(settings: Settings) -> CipherProtocol | None:
+    """AES for checkpoints, when a key is set. Raises ConfigurationError without the package that it needs."""
+    if settings.aes_key is None:
+        return None
+    try:
+        sealed = EncryptedSerializer.from_pycryptodome_aes(key=settings.aes_key.get_secret_value().encode())
+    except (ImportError, ValueError) as exc:
+        raise errors.ConfigurationError(
+            f"checkpoints cannot be encrypted: {exc}", "install pycryptodome; aes_key has 16, 24 or 32 bytes"
+        ) from exc
+    return sealed.cipher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,37 +16,42 @@ from interlock.agents.call import Call
 from interlock.agents.contract import Contract, Outcome
 from interlock.agents.runtime import perform
 from interlock.graphs.children import launcher
-from interlock.graphs.drive import Here, current, site
+from interlock.graphs.drive import Here, at_node, site
 from interlock.graphs.state import TASKS, TaskState, emitted, own, view
 from interlock.graphs.task import TaskSpec
-from interlock.oversight.actors import Actor
 from interlock.storage.transaction import Transaction
 from interlock.tools.site import CallSite
 from interlock.tools.tool import governed_tool, performing
 
-_STATUS = "UPDATE tasks SET status = ?, {column} = ? WHERE tenant = ? AND case_id = ? AND task = ? AND visit = ?"
+_STARTED = (
+    "UPDATE tasks SET status = 'started', started_at = ? WHERE tenant = ? AND case_id = ? AND task = ? AND visit = ?"
+)
+_FINISHED = "UPDATE tasks SET status = ?, finished_at = ? WHERE tenant = ? AND case_id = ? AND task = ? AND visit = ?"
 
 
 def work_node(spec: TaskSpec, schema: type[Any]) -> Any:
     """The node `<task>`. A failure of ours leaves the task escalated, with everything found, for the human node."""
 
     async def work(state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        here = current(config)
-        assigned = state[TASKS][spec.name]
-        actor = here.drive.services.actors.get(cast("str", assigned["actor"]))
-        began = _begin(here, spec, assigned)
-        try:
-            outcome = await _perform(here, spec, schema, state, actor)
-        except (errors.GovernanceError, errors.ToolFailed, errors.UnknownOutcome, errors.AgentFailed) as exc:
-            return emitted(state, _escalated(here, spec, assigned, began, exc))
-        finish(here, spec.name, assigned, "done", began)
-        return emitted(state, {**outcome.update, TASKS: {spec.name: {"status": "done"}}})
+        async with at_node(config) as here:
+            return emitted(state, await _worked(here, spec, schema, state))
 
     return work
 
 
-async def _perform(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str, Any], actor: Actor) -> Outcome:
-    assert isinstance(actor, Agent), "the router sends people to the human node"
+async def _worked(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str, Any]) -> dict[str, Any]:
+    assigned = state[TASKS][spec.name]
+    began = _begin(here, spec, assigned)
+    try:
+        outcome = await _perform(here, spec, schema, state)
+    except (errors.GovernanceError, errors.ToolFailed, errors.UnknownOutcome, errors.AgentFailed) as exc:
+        return _escalated(here, spec, assigned, began, exc)
+    finish(here, spec.name, assigned, "done", _since(here, began))
+    return {**outcome.update, TASKS: {spec.name: {"status": "done"}}}
+
+
+async def _perform(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str, Any]) -> Outcome:
+    actor = _agent(here, spec, state)
     where = site(here, state, task=spec.name, actor=actor.id, allowed=frozenset(spec.tools) if spec.tools else None)
     call = _call(here, spec, where, actor)
     seen = view(schema, state) if actor.kind == "code" else own(state)
@@ -53,7 +59,14 @@ async def _perform(here: Here, spec: TaskSpec, schema: type[Any], state: dict[st
         return await perform(actor, contract_of(spec), seen, call)
 
 
-def _call(here: Here, spec: TaskSpec, where: CallSite, actor: Actor) -> Call:
+def _agent(here: Here, spec: TaskSpec, state: dict[str, Any]) -> Agent:
+    """Who performs it. Of a code task with several versions each runs its own code."""
+    actor = here.drive.services.actors.get(cast("str", state[TASKS][spec.name]["actor"]))
+    assert isinstance(actor, Agent), "the router sends people to the human node"
+    return replace(actor, run=spec.run) if spec.run is not None else actor
+
+
+def _call(here: Here, spec: TaskSpec, where: CallSite, actor: Agent) -> Call:
     services, case = here.drive.services, here.drive.case
 
     async def retrieve(text: str, k: int, filters: Mapping[str, Any] | None) -> Any:
@@ -82,20 +95,21 @@ def _begin(here: Here, spec: TaskSpec, assigned: TaskState) -> datetime:
     return here.now()
 
 
+def _since(here: Here, began: datetime) -> float:
+    return (here.now() - began).total_seconds()
+
+
 def finish(
-    here: Here, task: str, assigned: TaskState, status: str, began: datetime, *, actor: str = "", error: str | None = None
+    here: Here, task: str, assigned: TaskState, status: str, work_s: float, *, actor: str = "", error: str | None = None
 ) -> None:
-    """Record how a performance of a task ended; `began` is when its work began."""
+    """Record how a performance of a task ended, and how many seconds of work it took."""
     who = actor or assigned["actor"] or ""
-    work = (here.now() - began).total_seconds()
-    here.note(
-        "task.finished", actor=who, task=task, visit=assigned["visit"], status=status, work_s=work, error=error
-    )
+    here.note("task.finished", actor=who, task=task, visit=assigned["visit"], status=status, work_s=work_s, error=error)
     case, at = here.drive.case, here.stamp()
     params = (status, at, case.tenant, case.case_id, task, assigned["visit"])
 
     def finished(tx: Transaction) -> None:
-        tx.execute(_STATUS.format(column="finished_at"), params)
+        tx.execute(_FINISHED, params)
 
     here.later(finished)
 
@@ -103,7 +117,7 @@ def finish(
 def _escalated(
     here: Here, spec: TaskSpec, assigned: TaskState, began: datetime, exc: errors.InterlockError
 ) -> dict[str, Any]:
-    finish(here, spec.name, assigned, "failed", began, error=f"{exc.code}: {exc}")
+    finish(here, spec.name, assigned, "failed", _since(here, began), error=f"{exc.code}: {exc}")
     found = to_jsonable_python(getattr(exc, "found", None), fallback=repr)
     problem = {"code": exc.code, "message": str(exc), "found": found}
     return {TASKS: {spec.name: {"status": "escalated", "problem": problem}}}

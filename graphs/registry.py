@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -32,6 +32,19 @@ class Registered:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in exc.errors())
             raise errors.InputError(f"input of {self.workflow.name!r}: {wrong}", "correct the fields named") from exc
 
+    def as_state(self, value: Any) -> dict[str, Any]:
+        """A validated input as the state's first values: those that were given."""
+        if isinstance(value, BaseModel):
+            return {name: getattr(value, name) for name in type(value).model_fields}
+        if is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in fields(value)}
+        return dict(value)
+
+    def missing(self, tools: Container[str]) -> list[str]:
+        """The tools that its tasks name and that are not registered."""
+        named = {tool for task in self.workflow.tasks.values() for tool in task.tools}
+        return sorted(tool for tool in named if tool not in tools)
+
     def as_json(self, value: Any) -> Any:
         """A validated input as JSON values."""
         if isinstance(value, BaseModel):
@@ -47,12 +60,12 @@ class Registry:
         self._latest: dict[str, str] = {}
 
     def add(self, workflow: Workflow, graph: GovernedGraph) -> Registered:
-        """Register a version. Raises Conflict when the same version exists with another structure."""
+        """Register a version. Raises Conflict when the same version exists with other tasks or another structure."""
         entry = Registered(workflow, graph, graph_digest(graph))
         known = self._known.get((workflow.name, workflow.version))
-        if known is not None and known.digest != entry.digest:
+        if known is not None and (known.digest != entry.digest or not _same(known.workflow, workflow)):
             raise errors.Conflict(
-                f"workflow {workflow.name!r} version {workflow.version!r} is registered with another structure",
+                f"workflow {workflow.name!r} version {workflow.version!r} is registered with other content",
                 "give the changed workflow a new version",
             )
         self._known[workflow.name, workflow.version] = known or entry
@@ -76,6 +89,10 @@ class Registry:
 
     def all(self) -> list[Registered]:
         return list(self._known.values())
+
+
+def _same(one: Workflow, other: Workflow) -> bool:
+    return one is other or (one.tasks, one.approvals) == (other.tasks, other.approvals)
 
 
 def graph_digest(graph: GovernedGraph) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from interlock.agents.agent import Agent
-from interlock.graphs.drive import Here, current
+from interlock.graphs.drive import Here, at_node
 from interlock.graphs.router import Choice, Facts, choose
 from interlock.graphs.state import TASKS, TaskState, emitted, view
 from interlock.graphs.task import TaskSpec
@@ -28,21 +28,30 @@ def route_node(spec: TaskSpec, schema: type[Any]) -> Any:
     """The node `<task>.route`."""
 
     async def route(state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        here = current(config)
         visit = state.get(TASKS, {}).get(spec.name, {}).get("visit", 0) + 1
-        choice = await _choose(here, spec, view(schema, state))
-        _record(here, spec, visit, choice)
+        async with at_node(config) as here:
+            choice = await _choose(here, spec, view(schema, state))
+            _record(here, spec, visit, choice)
         return emitted(state, {TASKS: {spec.name: _routed(visit, choice)}})
 
     return route
 
 
+async def predicted(here: Here, spec: TaskSpec, state: Any) -> str:
+    """Who would perform a task if it were routed now; for code tasks that is certain, unless a person has to."""
+    return (await _choose(here, spec, state)).actor or spec.code_actor
+
+
 def _routed(visit: int, choice: Choice) -> TaskState:
-    news: TaskState = {"visit": visit, "actor": choice.actor, "kind": choice.kind, "why": choice.why, "status": "routed"}
-    if choice.actor is None:
-        problem = {"code": "no_actor", "message": "; ".join(choice.why), "found": choice.considered}
-        news |= {"kind": "person", "problem": problem}
-    return news
+    nobody = {"code": "no_actor", "message": "; ".join(choice.why), "found": choice.considered}
+    return {
+        "visit": visit,
+        "actor": choice.actor,
+        "kind": choice.kind if choice.actor else "person",
+        "why": choice.why,
+        "status": "routed",
+        "problem": {} if choice.actor else nobody,
+    }
 
 
 async def _choose(here: Here, spec: TaskSpec, state: Any) -> Choice:
@@ -95,7 +104,7 @@ def _load(tx: Reader, tenant: str) -> Mapping[str, int]:
 def _record(here: Here, spec: TaskSpec, visit: int, choice: Choice) -> None:
     case, at = here.drive.case, here.stamp()
     here.note(
-        "task.routed", task=spec.name, visit=visit, actor=choice.actor, kind=choice.kind, skill=spec.skill,
+        "task.routed", task=spec.name, visit=visit, actor=choice.actor or "", kind=choice.kind, skill=spec.skill,
         why=choice.why, considered=choice.considered,
     )  # fmt: skip
     row = (

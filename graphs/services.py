@@ -10,6 +10,7 @@ from interlock import errors
 from interlock.agents.models import Models
 from interlock.clock import Clock
 from interlock.context.context import Context
+from interlock.graphs.cases import Freed
 from interlock.observability.ledger import Ledger
 from interlock.oversight.actions import Request, Verdict
 from interlock.oversight.actors import Actor, Actors
@@ -58,3 +59,9 @@ class Services:
         """What policy says to an action of an actor; the context is completed."""
         complete = self.policies.complete_context(action, {"now": self.clock.now(), **context})
         return self.policies.decide(Request(action, actor.id, actor.all_roles, context=complete))
+
+    def freed(self, tenant: str, freed: Freed) -> None:
+        """Tell those who waited for the end of a case; after the commit that ended it."""
+        self.gateway.leases.notify(tenant, freed.resources)
+        if freed.parent is not None:
+            self.wake(tenant, freed.parent)

@@ -17,7 +17,7 @@ from interlock.storage.chain import Event
 from interlock.storage.claim import TENANT, Apply
 from interlock.storage.transaction import Transaction
 
-__all__ = ["Start", "Started", "prepare", "write"]
+__all__ = ["Start", "Started", "event_of", "new_case", "permitted", "prepare", "write"]
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,19 @@ class Started:
 async def prepare(services: Services, entry: Registered, start: Start) -> Started:
     """Validate input and permission, and build the unit. Raises InputError, Denied, NotFound."""
     value = entry.checked(start.value)
-    await _permitted(services, entry, start)
-    new = await _new_case(services, entry, start, value)
+    await permitted(services, entry, start)
+    new = await new_case(services, entry, start, value)
+    return Started(new, event_of(new), await _first_checkpoint(services, entry, new, entry.as_state(value)))
+
+
+def event_of(new: cases.NewCase) -> Event:
+    """The ledger's record of a start."""
     data = {
         "workflow": new.workflow, "version": new.version, "graph_digest": new.graph_digest, "key": new.key,
         "input_digest": new.input_digest, "requester": new.requester, "parent": new.parent_id,
         "priority": new.priority, "trusted": new.trusted, "due": new.due, "sequence": new.sequence,
     }  # fmt: skip
-    event = Event("case.started", new.tenant, new.case_id, new.requester, data, new.at, f"{new.case_id}:start")
-    return Started(new, event, await _first_checkpoint(services, entry, new))
+    return Event("case.started", new.tenant, new.case_id, new.requester, data, new.at, f"{new.case_id}:start")
 
 
 def write(tx: Transaction, started: Started) -> tuple[str, int | None]:
@@ -76,7 +80,8 @@ def write(tx: Transaction, started: Started) -> tuple[str, int | None]:
     return new.case_id, seq
 
 
-async def _permitted(services: Services, entry: Registered, start: Start) -> None:
+async def permitted(services: Services, entry: Registered, start: Start) -> None:
+    """Raises Denied, recorded before, when the requester may not start the workflow, or it is switched off; NotFound."""
     actor = services.actors.get(start.requester)
     facts = {"workflow": entry.workflow.name, "tenant": start.tenant, "requester": start.requester}
     verdict = services.verdict("case.start", actor, {**facts, "registered": True, "trusted": start.trusted})
@@ -87,8 +92,10 @@ async def _permitted(services: Services, entry: Registered, start: Start) -> Non
             "ask the owner of the workflow, or see `interlock policy explain`",
             reasons=verdict.reasons,
         )
-    if services.switches.state(start.tenant, [f"workflow:{entry.workflow.name}", f"tenant:{start.tenant}"]) != "on":
-        raise errors.Denied(f"{entry.workflow.name!r} takes no new cases: it is switched off or drained", "see switches")
+    targets = [f"workflow:{entry.workflow.name}"]
+    if services.switches.state(start.tenant, targets) != "on":
+        why = services.switches.why(start.tenant, targets)
+        raise errors.Denied(f"{entry.workflow.name!r} takes no new cases: {why}", "see `interlock switch`")
 
 
 async def _refused(services: Services, start: Start, why: str) -> None:
@@ -97,13 +104,14 @@ async def _refused(services: Services, start: Start, why: str) -> None:
     await services.ledger.record(event)
 
 
-async def _new_case(services: Services, entry: Registered, start: Start, value: Any) -> cases.NewCase:
-    workflow, as_json = entry.workflow, entry.as_json(value)
-    key = start.key or (workflow.key(value) if workflow.key else None)
+async def new_case(services: Services, entry: Registered, start: Start, value: Any) -> cases.NewCase:
+    """The row of a case that starts with a validated input, or, of a guest that goes on with a thread, with none."""
+    workflow, as_json = entry.workflow, {} if value is None else entry.as_json(value)
+    key = start.key if start.key is not None else workflow.key(value) if workflow.key else None
     at = start.at or services.clock.now()
     return cases.NewCase(
         tenant=start.tenant,
-        case_id=keyed_id(start.tenant, workflow.name, key) if key else uuid7(int(at.timestamp() * 1000)),
+        case_id=keyed_id(start.tenant, workflow.name, key) if key is not None else uuid7(int(at.timestamp() * 1000)),
         workflow=workflow.name,
         version=workflow.version,
         graph_digest=entry.digest,
@@ -115,7 +123,7 @@ async def _new_case(services: Services, entry: Registered, start: Start, value: 
         at=clock.iso(at),
         parent_id=start.parent,
         priority=start.priority,
-        sequence=workflow.sequence(value) if workflow.sequence else None,
+        sequence=workflow.sequence(value) if workflow.sequence and value is not None else None,
         assign=start.assign or {},
         snapshot=await services.context.snapshot_at(at, start.tenant),
         autonomy=start.autonomy,
@@ -123,13 +131,15 @@ async def _new_case(services: Services, entry: Registered, start: Start, value: 
     )
 
 
-async def _first_checkpoint(services: Services, entry: Registered, new: cases.NewCase) -> tuple[Apply, ...]:
+async def _first_checkpoint(
+    services: Services, entry: Registered, new: cases.NewCase, state: dict[str, Any]
+) -> tuple[Apply, ...]:
     """The input as LangGraph's first checkpoint, collected instead of committed."""
     config: Any = {"configurable": {"thread_id": new.case_id}}
     token = TENANT.set(new.tenant)
     try:
         async with services.saver.collecting() as applies:
-            await entry.graph.aupdate_state(config, new.input, as_node="__input__")
+            await entry.graph.aupdate_state(config, state, as_node="__input__")
         return tuple(applies)
     finally:
         TENANT.reset(token)

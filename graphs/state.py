@@ -17,7 +17,10 @@ UPDATES = "interlock_updates"
 
 
 class TaskState(TypedDict, total=False):
-    """How one task stands: `status` is routed, done, escalated or again; `actor` None means nobody could be found."""
+    """How one task stands: `status` is routed, done, escalated, again, or, of a gate, rejected.
+
+    `actor` None means nobody could be found; `problem` is empty when there is none.
+    """
 
     visit: int
     actor: str | None

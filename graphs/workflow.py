@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, overload
 
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import StateGraph
 from pydantic import BaseModel
 
 from interlock import errors, ids
 from interlock.agents.guardrails import Budget
 from interlock.graphs.assembly import assemble
 from interlock.graphs.compiled import GovernedGraph, govern
-from interlock.graphs.router import Rule
+from interlock.graphs.safety import make_safe
 from interlock.graphs.state import extended
 from interlock.graphs.task import ApprovalSpec, Code, TaskSpec
 
@@ -99,6 +99,10 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
     ) -> ApprovalSpec:
         """Add a gate: the case waits here until somebody with the authority says yes; a no leads to `on_reject`."""
         self._check_free(name)
+        if (call is None) != (for_task is None):
+            raise errors.ConfigurationError(
+                f"{name!r} names a call or a task", "give both call= and for_task=, or none"
+            )
         spec = ApprovalSpec(name, self.name, authority, amount, tuple(show), sla, tuple(escalate), call, for_task)
         self.approvals[name] = spec
         if on_reject is not None:
@@ -126,6 +130,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         """Build the graph. Options are those of `StateGraph.compile`."""
         if not self._assembled:
             assemble(self)
+            make_safe(self, [*self.tasks, *self.approvals], writes=True)
             self._assembled = True
         options.setdefault("name", self.name)
         return govern(super().compile(checkpointer, **options), self)

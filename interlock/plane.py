@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from langchain_core.runnables import RunnableConfig
 
 from interlock import clock as clocks
 from interlock import errors
 from interlock.agents.agent import Agent
-from interlock.graphs import cases, desk, starting
+from interlock.graphs import adhoc, cases, guest, starting, steering
 from interlock.graphs.cases import Case
-from interlock.graphs.compiled import GovernedGraph
+from interlock.graphs.compiled import GovernedGraph, Visit
+from interlock.graphs.desk import ContextDesk, InboxDesk, cursor_of, handlers
 from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import CommandServer
+from interlock.graphs.guest import STUDIO
 from interlock.graphs.opening import Options, open_services
-from interlock.graphs.registering import bind_policies, code_agents, compile_for
+from interlock.graphs.registering import bind_policies, compile_for, raise_problems, register_code_agents
 from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
 from interlock.graphs.workflow import Workflow
+from interlock.money import Money
 from interlock.observability.ledger import Ledger
 from interlock.observability.metrics import Metrics
-from interlock.oversight.actors import Actor
+from interlock.oversight.actors import Actor, Person
 from interlock.oversight.inbox import Page
-from interlock.oversight.policy import Policies
+from interlock.oversight.policy import OPERATOR, Policies
 from interlock.settings import Settings
 from interlock.tools.contract import ToolResult
+from interlock.tools.gateway import DEV_USER
 
-__all__ = ["ControlPlane", "run"]
+__all__ = ["ControlPlane", "close_guest", "open_guest", "run"]
 
 T = TypeVar("T")
 DEFAULT_URL = "sqlite:///.interlock/interlock.db"
@@ -57,14 +64,15 @@ class ControlPlane:
         self.home = options.home
         self.registry = Registry()
         self.metrics = Metrics(services.db, services.clock)
-        self.inbox = desk.InboxDesk(self, kind=None)
-        self.approvals = desk.InboxDesk(self, kind="approval")
-        self.context = desk.ContextDesk(self)
+        self.inbox = InboxDesk(services.inbox, self._begin)
+        self.approvals = InboxDesk(services.inbox, self._begin, "approval")
+        self.context = ContextDesk(services.context, self._begin, options.tenant)
         self._engine = EmbeddedEngine(services, self.registry)
         self._lock, self._stack = lock, stack
         self._commands: CommandServer | None = None
-        self._ready = asyncio.Lock()
-        self._started = False
+        self._read_only = options.read_only
+        self._beginning = asyncio.Lock()
+        self._bound = self._started = self._closed = False
         services.start_child = self._start_child
         services.wake = services.inbox.wake = self._engine.wake
 
@@ -104,7 +112,10 @@ class ControlPlane:
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
-        """Drain and close: running cases stop at their next step and stay queued."""
+        """Drain and close: running cases stop at their next step and stay queued. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if self._commands is not None:
             await self._commands.close()
         await self._engine.close()
@@ -118,43 +129,71 @@ class ControlPlane:
 
     async def ready(self) -> None:
         """Validate the policies, start the engine, listen for commands. Raises PolicyError."""
-        async with self._ready:
-            if not self._started:
-                await bind_policies(self.services, self.registry)
-                await self._engine.start()
-                await self._listen()
-                self._started = True
+        await self._begin()
+        raise_problems(self.services.policies)
+
+    async def _begin(self) -> None:
+        """What every call does first. Invalid policies do not stop it: they deny every call."""
+        async with self._beginning:
+            news = not self._bound
+            self._bind()
+            if self._read_only or not news:
+                return
+            if self._started:
+                await self._engine.unpark()
+                return
+            await self._record_versions()
+            await self._engine.start()
+            await self._listen()
+            self._started = True
+
+    def _bind(self) -> None:
+        if not self._bound:
+            bind_policies(self.services, self.registry)
+            self._bound = True
+
+    async def _record_versions(self) -> None:
+        """Under which policies, and with which actors, the following events happen; each said once."""
+        policies, ledger = self.services.policies, self.services.ledger
+        loaded = {"version": policies.version, "files": sorted(policies.files)}
+        identity = f"policy:{policies.version}"
+        await ledger.record(ledger.event("policy.loaded", tenant=self.tenant, data=loaded, identity=identity))
 
     async def _listen(self) -> None:
         if self._lock is not None:
-            self._commands = CommandServer(desk.handlers(self))
-            self._lock.publish(await self._commands.start())
+            self._commands = CommandServer(handlers(self))
+            await asyncio.to_thread(self._lock.publish, await self._commands.start())
 
     # registration
 
     def register(self, thing: Any, **options: Any) -> Registered:
         """Register a Workflow, its compiled graph, a governed graph, or a plain StateGraph with `name=`."""
         workflow, graph = compile_for(thing, self.services, options)
-        for agent in code_agents(workflow):
-            self.services.code_actors.add(agent.id)
-            self.register_actor(agent)
-        return self.registry.add(workflow, graph)
+        entry = self.registry.add(workflow, graph)
+        register_code_agents(workflow, self.services)
+        self._bound = False
+        return entry
 
     def register_actor(self, actor: Actor) -> Actor:
         """Register an Agent or a Person. Raises Conflict unless new or identical."""
         self.services.actors.register(actor)
+        self._bound = False
         return actor
 
     def register_tool(self, target: Any, **options: Any) -> Any:
         """Register a tool; see API.md for the options. Raises Conflict, ConfigurationError."""
+        self._bound = False
         return self.services.tools.register(target, **options)
 
     def register_registry(self, kind: str, lookup: Callable[..., Any], *, source: str, canonical: Any = None) -> None:
         """Register known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value."""
         self.services.tools.register_registry(kind, lookup, source=source, canonical=canonical)
 
-    def register_facts(self, name: str, fn: Callable[..., Any], *, actions: Iterable[str], types: Mapping[str, str]) -> None:
+    def register_facts(
+        self, name: str, fn: Callable[..., Any], *, actions: Iterable[str], types: Mapping[str, str]
+    ) -> None:
         """Register facts that are looked up before each decision on one of the actions."""
+        self._bound = False
         self.services.tools.register_facts(name, fn, actions=actions, types=types)
 
     # cases
@@ -189,13 +228,13 @@ class ControlPlane:
         tenant: str | None = None,
     ) -> list[Case | errors.InterlockError]:
         """Start a case per input, in order, once all are durable; an input that is refused gives its error."""
-        await self.ready()
+        await self._begin()
         entry = self.registry.get(workflow)
         starts = [starting.Start(v, tenant or self.tenant, requester, key(v) if key else None) for v in inputs]
-        return await desk.start_many(self.services, self._engine, entry, starts)
+        return await steering.start_many(self.services, self._engine, entry, starts)
 
     async def _start(self, workflow: str, start: starting.Start) -> Case:
-        await self.ready()
+        await self._begin()
         prepared = await starting.prepare(self.services, self.registry.get(workflow), start)
         case_id, seq = await self.services.db.commit(lambda tx: starting.write(tx, prepared))
         if seq is not None:
@@ -209,15 +248,27 @@ class ControlPlane:
         )  # fmt: skip
         return await self._start(workflow, start)
 
-    async def wait(self, case_id: str, until: str = "settled", timeout: float | None = None) -> Case:
-        """The case once it has settled (completed, failed, cancelled, waiting) or "ended"; as it is at the timeout."""
-        await self.ready()
-        await self._engine.wait(self.tenant, case_id, until, timeout)
-        return await self.case(case_id)
+    async def wait(self, case_id: str, until: str = "settled", timeout: float | None = None) -> Case:  # noqa: ASYNC109
+        """The case once it has settled (completed, failed, cancelled, waiting) or "ended"; as it is at the timeout.
 
-    async def wait_all(self, ids: Iterable[str], until: str = "ended", timeout: float | None = None) -> list[Case]:
-        """`wait` for several cases; `timeout` holds for all together."""
-        return list(await asyncio.gather(*(self.wait(case_id, until, timeout) for case_id in ids)))
+        Raises NotFound, and StorageError when the case cannot go on because its database fails.
+        """
+        return (await self.wait_all([case_id], until, timeout))[0]
+
+    async def wait_all(
+        self,
+        ids: Iterable[str],
+        until: str = "ended",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[Case]:
+        """`wait` for several cases, in their order; `timeout` holds for all together."""
+        if until not in ("settled", "ended"):
+            raise errors.InputError(f"until is {until!r}", 'say "settled" or "ended"')
+        await self._begin()
+        wanted = list(ids)
+        if not self._read_only:
+            await self._engine.wait(self.tenant, wanted, until, timeout)
+        return await cases.read_all(self.services.db, self.tenant, wanted)
 
     async def case(self, case_id: str, *, tenant: str | None = None) -> Case:
         """One case. Raises NotFound."""
@@ -230,7 +281,7 @@ class ControlPlane:
         self, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> Page[Case]:
         """A page of cases in start order. Raises InputError on a bad cursor."""
-        after = desk.cursor_of(cursor)
+        after = cursor_of(cursor)
         items, more = await self.services.db.read(
             lambda tx: cases.page(tx, self.tenant, status, workflow, limit, after)
         )
@@ -238,36 +289,41 @@ class ControlPlane:
 
     async def cancel(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """End a case now; effects in flight are waited for. Raises NotFound, Conflict when it has ended."""
-        await self._engine.stop(self.tenant, case_id, drain=False)
-        await desk.cancel(self.services, self.tenant, case_id, by, comment)
-        self._engine.notify(case_id)
+        await self._begin()
+        self.services.actors.get(by)
+        await self._engine.stop(case_id, drain=False)
+        await steering.cancel(self.services, self.tenant, case_id, by, comment)
+        self._engine.tell(case_id, "cancelled")
         return await self.case(case_id)
 
     async def pause(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Stop driving a case at its next step."""
-        await desk.set_paused(self.services, self.tenant, case_id, True, by, comment)
-        await self._engine.stop(self.tenant, case_id, drain=True)
+        await self._begin()
+        await steering.set_paused(self.services, self.tenant, case_id, True, by, comment)
+        await self._engine.stop(case_id, drain=True)
         return await self.case(case_id)
 
     async def resume(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Drive a paused case again."""
-        await self.ready()
-        if await desk.set_paused(self.services, self.tenant, case_id, False, by, comment):
+        await self._begin()
+        if await steering.set_paused(self.services, self.tenant, case_id, False, by, comment):
             self._engine.wake(self.tenant, case_id)
         return await self.case(case_id)
 
     async def fork(self, case_id: str, *, checkpoint_id: str | None = None, by: str, comment: str = "") -> Case:
         """A new case from a checkpoint of another one; its writing tools act in shadow: nothing happens outside."""
-        await self.ready()
-        forked, ticket = await desk.fork(self.services, self.registry, self.tenant, case_id, checkpoint_id, by, comment)
+        await self._begin()
+        forked, ticket = await steering.fork(
+            self.services, self.registry, self.tenant, case_id, checkpoint_id, by, comment
+        )
         self._engine.submit([ticket])
         return await self.case(forked)
 
     async def switch(self, target: str, state: str, *, by: str, comment: str = "") -> None:
         """Set a switch ("agent:x", "tool:y", "system:z", "workflow:w", "tenant:t", "all") to on, off or drain."""
         await self.services.switches.set(self.tenant, target, state, by=by, comment=comment)
-        if state == "on":
-            await desk.wake_switched(self.services, self._engine, self.tenant)
+        if state == "on" and self._started:
+            await self._engine.unpark()
 
     async def call_tool(
         self,
@@ -281,13 +337,28 @@ class ControlPlane:
         key: str | None = None,
     ) -> ToolResult:
         """Call a tool from outside a node. Never raises for a governance outcome; see `ToolResult`."""
-        await self.ready()
-        return await desk.call_tool(self.services, self.tenant, name, args, actor, case_id, task, approval, key)
+        await self._begin()
+        call = adhoc.OutsideCall(self.tenant, name, args, actor, case_id, task, approval, key)
+        result = await adhoc.call_tool(self.services, self.registry, call)
+        if result.status == "asked" and result.items:
+            await self._engine.arm(self.tenant, result.items[-1].case_id)
+        return result
+
+    def guest(
+        self, graph: GovernedGraph, input: Any, config: RunnableConfig | None
+    ) -> AbstractAsyncContextManager[Visit]:
+        """One run of a graph under somebody else's checkpointer; see `graphs/guest.py`."""
+        known = self.registry.find(graph.workflow.name, graph.workflow.version)
+        entry = known or self.register(graph)
+        self._bind()
+        return guest.visit(self.services, entry, graph, input, config)
 
     # what is there to look at
 
     @property
     def policies(self) -> Policies:
+        """The policies, bound to what is registered by now."""
+        self._bind()
         return self.services.policies
 
     @property
@@ -325,3 +396,56 @@ class _Opening:
             await self._plane.close()
 
 
+_guest: list[ControlPlane] = []
+_opening_guest = asyncio.Lock()
+
+
+async def open_guest() -> ControlPlane:
+    """The plane of guest mode, one per process: `<home>/dev/interlock.db`, filled by the project.
+
+    The home is INTERLOCK_HOME, else `.interlock`.
+    """
+    async with _opening_guest:
+        if not _guest:
+            _guest.append(await _open_guest(Path(os.environ.get("INTERLOCK_HOME", ".interlock")) / "dev"))
+    return _guest[0]
+
+
+async def close_guest() -> None:
+    """Close the plane of guest mode, if it is open."""
+    async with _opening_guest:
+        while _guest:
+            await _guest.pop().close()
+
+
+async def _open_guest(home: Path) -> ControlPlane:
+    settings = await asyncio.to_thread(Settings.load, home)
+    plane = await ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", settings=settings)
+    try:
+        setup = await asyncio.to_thread(_project, settings.project)
+        await plane._stack.enter_async_context(setup(plane))
+        for person in _developers(plane):
+            plane.register_actor(person)
+        await plane.ready()
+    except BaseException:
+        await plane.close()
+        raise
+    return plane
+
+
+def _project(setting: str) -> Callable[[ControlPlane], AbstractAsyncContextManager[Any]]:
+    module, _, function = setting.partition(":")
+    found: Callable[[ControlPlane], AbstractAsyncContextManager[Any]]
+    found = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _developers(plane: ControlPlane) -> list[Person]:
+    """Who asks and who answers in guest mode; the dev user may approve what somebody of the project may."""
+    limits: dict[str, Money] = {}
+    for person in plane.services.actors.people():
+        for name, limit in person.authorities.items():
+            limits[name] = max(limits.get(name, limit), limit, key=lambda money: money.amount)
+    people = [Person(STUDIO.removeprefix("person:")), Person(DEV_USER.removeprefix("person:"), authorities=limits)]
+    people[1].roles.add(OPERATOR)
+    return [person for person in people if person.id not in plane.services.actors]

@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     aes_key: SecretStr | None = Field(None, description="Encrypts checkpoints at rest; 16, 24 or 32 bytes.")
     otlp_endpoint: str | None = Field(None, description="Where OpenTelemetry spans go; None sends nothing.")
     langsmith: bool = Field(False, description="Tag runs for LangSmith, which has settings of its own.")
+    drain_s: float = Field(30.0, gt=0, description="Seconds that running steps may take when the plane closes.")
     project: str = Field("interlock.examples.enterprise.plant:setup", description="module:function that fills a plane.")
+    guest: str = Field("interlock.plane:open_guest", description="module:function that opens the plane of guest mode.")
 
     @classmethod
     def settings_customise_sources(

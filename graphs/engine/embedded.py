@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable
 
 from langgraph.runtime import RunControl
 
-from interlock import clock, errors
+from interlock import errors
 from interlock.graphs import cases
 from interlock.graphs.engine import segment
 from interlock.graphs.engine.queue import ReadyQueue, Ticket
+from interlock.graphs.engine.timers import Timers
+from interlock.graphs.engine.watch import Watch, Watches
 from interlock.graphs.registry import Registry
 from interlock.graphs.services import Services
 from interlock.storage.transaction import Transaction
@@ -20,8 +21,8 @@ from interlock.storage.transaction import Transaction
 __all__ = ["EmbeddedEngine"]
 
 _log = logging.getLogger(__name__)
-_UNPARK = "UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL"
 _STORAGE_TRIES = 5
+_GRACE_S = 5.0  # how long code that was cancelled may take to notice
 
 
 class EmbeddedEngine:
@@ -33,20 +34,20 @@ class EmbeddedEngine:
         self._queue = ReadyQueue(services.settings.tenant_concurrency)
         self._drives: dict[str, asyncio.Task[None]] = {}
         self._controls: dict[str, RunControl] = {}
-        self._waiters: dict[str, set[asyncio.Event]] = {}
-        self._failures: dict[str, int] = {}
+        self._watches = Watches()
+        self._timers = Timers(services)
         self._broken: dict[str, errors.StorageError] = {}
-        self._wakes: set[asyncio.Task[None]] = set()
         self._open = False
 
     async def start(self) -> None:
         """Take up what an earlier engine left queued or running, in start order."""
+        await self._timers.load()
         self._open = True
-        rows = await self._services.db.commit(_recover)
-        for row in rows:
-            if not row["paused"]:
-                self._queue.push(_ticket(row))
-        self._pump()
+        await self.unpark()
+
+    async def unpark(self) -> None:
+        """Queue what can be driven: also the cases that waited for a workflow, a tool or a switch."""
+        self.submit(_ticket(row) for row in await self._services.db.commit(_recover))
 
     def submit(self, tickets: Iterable[Ticket]) -> None:
         """Queue cases that are durable and queued in the database."""
@@ -56,68 +57,65 @@ class EmbeddedEngine:
 
     def wake(self, tenant: str, case_id: str) -> None:
         """An answer has arrived for a case: it is queued before new ones."""
-        self._queue.push(Ticket(0, case_id, tenant))
-        self._pump()
+        self.submit([Ticket(0, case_id, tenant)])
 
-    async def wait(self, tenant: str, case_id: str, until: str, timeout: float | None) -> None:
-        """Return when the case has settled or ended, or after `timeout` real seconds. Raises StorageError."""
-        enough = cases.ENDED if until == "ended" else cases.SETTLED
-        event = asyncio.Event()
-        self._waiters.setdefault(case_id, set()).add(event)
-        try:
-            async with asyncio.timeout(timeout):
-                while not await self._reached(tenant, case_id, enough):
-                    await event.wait()
-                    event.clear()
-        except TimeoutError:
-            return
-        finally:
-            self._forget(case_id, event)
+    async def wait(self, tenant: str, ids: Collection[str], until: str, timeout: float | None) -> None:  # noqa: ASYNC109
+        """Return when the cases have settled or ended, or after `timeout` real seconds. Raises StorageError."""
+        with Watch(self._watches, ids, until) as watch:
+            idle = [case_id for case_id in watch.missing if case_id not in self._queue]
+            for case_id, status in (await cases.statuses(self._services.db, tenant, idle)).items():
+                if case_id not in self._queue:
+                    watch.hear(case_id, status)
+            for case_id in watch.missing & self._broken.keys():
+                watch.fail(self._broken[case_id])
+            try:
+                async with asyncio.timeout(timeout):
+                    await watch.over()
+            except TimeoutError:
+                return
 
-    async def stop(self, tenant: str, case_id: str, drain: bool) -> None:
-        """End the drive of a case: at the next step (`drain`), or now; effects in flight are waited for."""
+    async def arm(self, tenant: str, case_id: str) -> None:
+        """Keep the deadlines of the approvals that a case has opened."""
+        await self._timers.take_up(tenant, case_id)
+
+    async def stop(self, case_id: str, *, drain: bool) -> None:
+        """End the drive of a case: at the next step (`drain`), or now; effects in flight are waited for.
+
+        Code that does not notice its cancellation is left alone; the next epoch refuses whatever it writes.
+        """
         task = self._drives.get(case_id)
-        if task is None:
-            return
-        if drain:
+        if task is not None and drain:
             self._controls[case_id].request_drain("pause")
-        else:
+            await asyncio.wait([task])
+        elif task is not None:
             task.cancel()
-        await asyncio.wait([task])
+            await asyncio.wait([task], timeout=_GRACE_S)
         self._queue.discard(case_id)
         if not drain:
             await self._services.gateway.drain(case_id=case_id)
 
-    def notify(self, case_id: str) -> None:
-        """Wake whoever waits for a case."""
-        for event in self._waiters.get(case_id, ()):
-            event.set()
+    def tell(self, case_id: str, status: str) -> None:
+        """Wake whoever waits for a case that something else than a drive has changed."""
+        self._watches.tell(case_id, status)
 
     async def close(self) -> None:
         """Drain: running cases stop at their next step and stay queued; effects in flight end."""
         self._open = False
+        await self._timers.close()
         for control in self._controls.values():
             control.request_drain("close")
-        while self._drives or self._wakes:
-            await asyncio.wait([*self._drives.values(), *self._wakes])
+        await self._end_drives()
         await self._services.gateway.drain()
+        self._watches.close()
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is queued and nothing runs."""
-        return not self._queue and not self._drives and not self._wakes
-
-    async def _reached(self, tenant: str, case_id: str, enough: frozenset[str]) -> bool:
-        if case_id in self._broken:
-            raise self._broken[case_id]
-        row = await self._services.db.read(lambda tx: cases.get(tx, tenant, case_id))
-        return row is None or row["status"] in enough
-
-    def _forget(self, case_id: str, event: asyncio.Event) -> None:
-        events = self._waiters.get(case_id, set())
-        events.discard(event)
-        if not events:
-            self._waiters.pop(case_id, None)
+    async def _end_drives(self) -> None:
+        """Let drives end; those that take too long are cancelled, and go on from their last durable step next time."""
+        if self._drives:
+            await asyncio.wait(self._drives.values(), timeout=self._services.settings.drain_s)
+        for task in self._drives.values():
+            task.cancel()
+        if self._drives:
+            await asyncio.wait(self._drives.values(), timeout=_GRACE_S)
 
     def _pump(self) -> None:
         while self._open and len(self._drives) < self._services.settings.concurrency:
@@ -125,15 +123,18 @@ class EmbeddedEngine:
             if ticket is None:
                 return
             self._controls[ticket.case_id] = RunControl()
-            self._drives[ticket.case_id] = asyncio.create_task(self._run(ticket))
+            self._drives[ticket.case_id] = asyncio.create_task(self._run(ticket), name=f"case {ticket.case_id}")
 
     async def _run(self, ticket: Ticket) -> None:
-        control = self._controls[ticket.case_id]
+        status = "running"
         try:
-            await segment.advance(self._services, self._registry, ticket.tenant, ticket.case_id, control)
-            self._failures.pop(ticket.case_id, None)
+            status = await self._advance(ticket)
+            if status == "waiting":
+                await self.arm(ticket.tenant, ticket.case_id)
         except errors.StorageError as exc:
-            self._try_again(ticket, exc)
+            _log.error("case %s stops at its last durable step: %s", ticket.case_id, exc)  # no bug
+            self._broken[ticket.case_id] = exc
+            self._watches.fail(ticket.case_id, exc)
         except asyncio.CancelledError:
             _log.info("drive of case %s was cancelled", ticket.case_id)
         except Exception:
@@ -141,34 +142,29 @@ class EmbeddedEngine:
         finally:
             del self._drives[ticket.case_id], self._controls[ticket.case_id]
             self._queue.done(ticket)
-            self.notify(ticket.case_id)
+            if ticket.case_id not in self._queue:
+                self._watches.tell(ticket.case_id, status)
             self._pump()
 
-    def _try_again(self, ticket: Ticket, exc: errors.StorageError) -> None:
-        """The case stands at its last durable step: claim it again, a little later each time, then give up."""
-        tries = self._failures[ticket.case_id] = self._failures.get(ticket.case_id, 0) + 1
-        _log.warning("a commit of case %s failed (%s), try %d", ticket.case_id, exc, tries)
-        if tries >= _STORAGE_TRIES:
-            self._broken[ticket.case_id] = exc
-            return
-        wake = asyncio.create_task(self._later(ticket, 0.01 * 4**tries))
-        self._wakes.add(wake)
-        wake.add_done_callback(self._wakes.discard)
+    async def _advance(self, ticket: Ticket) -> str:
+        """Drive a case. After a failed commit it stands at its last durable step: claim it again, a little later."""
+        for attempt in range(1, _STORAGE_TRIES):
+            try:
+                return await self._drive(ticket)
+            except errors.StorageError as exc:
+                _log.warning("a commit of case %s failed (%s), try %d", ticket.case_id, exc, attempt)
+                await asyncio.sleep(0.01 * 4**attempt)
+        return await self._drive(ticket)
 
-    async def _later(self, ticket: Ticket, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        self.submit([ticket])
+    async def _drive(self, ticket: Ticket) -> str:
+        control = self._controls[ticket.case_id]
+        return await segment.advance(self._services, self._registry, ticket.tenant, ticket.case_id, control)
 
 
 def _recover(tx: Transaction) -> list[cases.Row]:
-    tx.execute(_UNPARK)
+    cases.unpark(tx)
     return cases.recoverable(tx)
 
 
 def _ticket(row: cases.Row) -> Ticket:
     return Ticket(row["seq"], row["case_id"], row["tenant"], row["priority"], row["sequence"])
-
-
-def due(now: datetime, sla: timedelta | None) -> str | None:
-    """When a case that starts now has to be done, as text."""
-    return None if sla is None else clock.iso(now + sla)

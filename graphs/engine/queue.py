@@ -42,9 +42,9 @@ class ReadyQueue:
     def __len__(self) -> int:
         return len(self._queued) + len(self._again)
 
-    @property
-    def running(self) -> int:
-        return len(self._running)
+    def __contains__(self, case_id: object) -> bool:
+        """Whether a case is queued or being driven."""
+        return case_id in self._queued or case_id in self._running
 
     def push(self, ticket: Ticket) -> None:
         """Queue a case; one that is being driven is queued again when its drive ends."""

@@ -18,7 +18,9 @@ __all__ = ["COMMANDS", "CommandServer", "send"]
 
 COMMANDS = frozenset({"decide", "claim", "complete", "delegate", "cancel", "pause", "resume", "switch", "fork", "wait"})
 _LINE_LIMIT = 4 * 1024 * 1024
-_TREE = {cls.code: cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.InterlockError)}
+_TREE = {
+    cls.code: cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.InterlockError)
+}
 
 Handler = Callable[..., Awaitable[Any]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,13 @@ from pydantic_core import to_jsonable_python
 from interlock import clock, errors
 from interlock.graphs import cases
 from interlock.graphs.children import CHILD
-from interlock.graphs.drive import DRIVE, Drive, info_of
-from interlock.graphs.engine.foreign import foreign_item
+from interlock.graphs.drive import Drive, info_of, inside
+from interlock.graphs.engine.foreign import foreign_id, foreign_item, resume_value, understands_no
+from interlock.graphs.engine.timers import arm
 from interlock.graphs.state import view
-from interlock.storage.claim import CLAIM, TENANT, Claim
+from interlock.storage.claim import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from langgraph.runtime import RunControl
 
     from interlock.graphs.registry import Registered, Registry
@@ -32,7 +30,8 @@ if TYPE_CHECKING:
     from interlock.storage.database import Reader, Row
     from interlock.storage.transaction import Transaction
 
-_ANSWERED = "SELECT status, decision FROM inbox WHERE tenant = ? AND id = ?"
+_ANSWERED = "SELECT status, decision, decided_by FROM inbox WHERE tenant = ? AND id = ?"
+_CLOSED = frozenset({"decided", "completed", "expired"})
 _ROUNDS = 1000
 
 
@@ -55,20 +54,21 @@ class Segment:
 
 
 async def advance(services: Services, registry: Registry, tenant: str, case_id: str, control: RunControl) -> str:
-    """Claim a case and drive it; returns its status afterwards ("idle" when there was nothing to claim).
+    """Claim a case, if it is to be driven, and drive it; returns its status afterwards.
 
     Raises StorageError when a commit failed: the case then stands at its last durable step and can be claimed again.
     """
     at = clock.iso(services.clock.now())
-    row = await services.db.commit(lambda tx: cases.claim(tx, tenant, case_id, at))
-    if row is None:
-        return "idle"
+    row, claimed = await services.db.commit(lambda tx: cases.claim(tx, tenant, case_id, at))
+    if not claimed:
+        return str(row["status"]) if row is not None else "gone"
     claim = Claim(tenant, case_id, row["epoch"])
     entry = registry.find(row["workflow"], row["version"])
-    if entry is None or entry.digest != row["graph_digest"]:
-        return await _park(services, claim, row, entry is None)
+    if entry is None or (obstacle := _obstacle(services, entry, row)):
+        missing = f"workflow {row['workflow']} version {row['version']} is not registered"
+        return await _park(services, claim, missing if entry is None else obstacle)
     segment = Segment(services, entry, row, claim)
-    with _inside(segment):
+    with inside(_drive_of(segment)):
         try:
             return await _drive(segment, control)
         except asyncio.CancelledError:
@@ -76,34 +76,33 @@ async def advance(services: Services, registry: Registry, tenant: str, case_id: 
             raise
 
 
-@contextmanager
-def _inside(segment: Segment) -> Iterator[None]:
+def _drive_of(segment: Segment) -> Drive:
     row, workflow = segment.row, segment.entry.workflow
     assign, value = orjson.loads(row["assign"] or b"{}"), orjson.loads(row["input"] or b"null")
-    drive = Drive(segment.services, info_of(row, workflow.owner, assign, value), segment.claim)
-    tokens = DRIVE.set(drive), CLAIM.set(segment.claim), TENANT.set(segment.claim.tenant)
-    try:
-        yield
-    finally:
-        DRIVE.reset(tokens[0])
-        CLAIM.reset(tokens[1])
-        TENANT.reset(tokens[2])
+    return Drive(segment.services, info_of(row, workflow.owner, assign, value), segment.claim)
 
 
 async def _drive(segment: Segment, control: RunControl) -> str:
-    command, finished = await _where_it_stands(segment)
+    answers, finished = await _where_it_stands(segment)
     if finished is not None:
         return await _complete(segment, finished)
+    if (refused := _refused(answers)) is not None:
+        return await _fail(segment, refused)
+    command = Command(resume=answers) if answers else None
     for _ in range(_ROUNDS):
         try:
             out = await segment.entry.graph.ainvoke(
-                command, segment.config, version="v2", control=control, output_keys=segment.entry.graph.stream_channels_list
+                command,
+                segment.config,
+                version="v2",
+                control=control,
+                output_keys=segment.entry.graph.stream_channels_list,
             )
         except GraphDrained:
             return await _set(segment, "queued")
         except errors.StorageError:
             raise
-        except Exception as exc:  # noqa: BLE001  # whatever user code raises ends this case, not the engine
+        except Exception as exc:  # whatever user code raises ends this case, not the engine
             return await _fail(segment, exc)
         if segment.claim.poison is not None:
             raise segment.claim.poison
@@ -112,57 +111,71 @@ async def _drive(segment: Segment, control: RunControl) -> str:
         answers = await _settle(segment, out.interrupts)
         if not answers:
             return "waiting"
+        if (refused := _refused(answers)) is not None:
+            return await _fail(segment, refused)
         segment.claim.rewind()
         command = Command(resume=answers)
     return await _fail(segment, errors.AgentFailed("the same questions came back again and again", "see the inbox"))
 
 
-async def _where_it_stands(segment: Segment) -> tuple[Any, Any]:
-    """What to invoke the graph with, or (None, values) when the thread has already finished."""
+async def _where_it_stands(segment: Segment) -> tuple[dict[str, Any], Any]:
+    """The answers to resume the graph with, and its values when the thread has already finished."""
     if segment.row["epoch"] == 1:
-        return None, None
+        return {}, None
     snapshot = await segment.entry.graph.aget_state(segment.config)
     if not snapshot.next:
-        return None, snapshot.values
+        return {}, snapshot.values
     interrupts = [i for task in snapshot.tasks for i in task.interrupts]
-    answers = await segment.services.db.read(lambda tx: _answers(tx, segment.claim.tenant, interrupts))
-    return (Command(resume=answers) if answers else None), None
+    return await segment.services.db.read(lambda tx: _answers(tx, segment.claim, interrupts)), None
 
 
-def _answers(tx: Reader, tenant: str, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
-    """By interrupt id, the answers that people have given. Governed nodes read the row; foreign ones take the value."""
-    answers: dict[str, Any] = {}
-    for interrupt in interrupts:
-        item = item_of(interrupt)
-        if item.startswith(CHILD):
-            child = cases.get(tx, tenant, item.removeprefix(CHILD))
-            answers |= {interrupt.id: True} if child is not None and child["status"] in cases.ENDED else {}
-            continue
-        row = tx.row(_ANSWERED, (tenant, item))
-        if row is not None and row["status"] in ("decided", "completed"):
-            answers[interrupt.id] = orjson.loads(row["decision"])
-    return answers
+def _answers(tx: Reader, claim: Claim, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
+    """By interrupt id, the answers that are there. Governed nodes read the row; foreign ones take the value."""
+    found = ((interrupt.id, _answer(tx, claim, interrupt)) for interrupt in interrupts)
+    return {id_: answer for id_, answer in found if answer is not None}
 
 
-def item_of(interrupt: Interrupt) -> str:
-    """The inbox item behind an interrupt; one that is not ours is its own item."""
+def _answer(tx: Reader, claim: Claim, interrupt: Interrupt) -> Any:
+    item = item_of(interrupt)
+    if item is not None and item.startswith(CHILD):
+        child = cases.get(tx, claim.tenant, item.removeprefix(CHILD))
+        return True if child is not None and child["status"] in cases.ENDED else None
+    row = tx.row(_ANSWERED, (claim.tenant, item or foreign_id(claim.case_id, interrupt)))
+    if row is None or row["status"] not in _CLOSED:
+        return None
+    decision = orjson.loads(row["decision"]) if row["decision"] else {"kind": row["status"]}
+    if item is not None:
+        return decision
+    if decision["kind"] == "reject" and not understands_no(interrupt.value):
+        return errors.Rejected(f"{row['decided_by']} said no: {decision['why']}", why=decision["why"])
+    return resume_value(interrupt.value, decision)
+
+
+def _refused(answers: Mapping[str, Any]) -> errors.Rejected | None:
+    """The no to a question of a plain node, which ends the case."""
+    return next((answer for answer in answers.values() if isinstance(answer, errors.Rejected)), None)
+
+
+def item_of(interrupt: Interrupt) -> str | None:
+    """The inbox item, or child case, behind an interrupt of ours; None for any other."""
     value = interrupt.value
     ours = value.get("interlock") if isinstance(value, Mapping) else None
-    return str(ours["item"]) if isinstance(ours, Mapping) and "item" in ours else interrupt.id
+    return str(ours["item"]) if isinstance(ours, Mapping) and "item" in ours else None
 
 
 async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
     """Set the case to waiting, unless an answer has arrived meanwhile: then give the answers there are."""
     tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
-    openings = [foreign_item(segment, i) for i in interrupts if item_of(i) == i.id]
+    openings = [foreign_item(segment, i) for i in interrupts if item_of(i) is None]
 
     def settle(tx: Transaction) -> dict[str, Any]:
         _write_left(tx, segment)
         for opening in openings:
             opening(tx)
-        answers = _answers(tx, tenant, interrupts)
+        answers = _answers(tx, segment.claim, interrupts)
         if not answers:
             cases.set_status(tx, tenant, case_id, "waiting", at)
+            arm(tx, tenant, case_id)
         return answers
 
     return await segment.services.db.commit(settle, claim=segment.claim)
@@ -176,7 +189,9 @@ async def _complete(segment: Segment, values: Any) -> str:
     try:
         checked = workflow.result_type.model_validate(result) if workflow.result_type else result
     except ValidationError as exc:
-        return await _fail(segment, errors.OutputInvalid(f"the result does not fit the output schema: {exc}", "see state"))
+        return await _fail(
+            segment, errors.OutputInvalid(f"the result does not fit the output schema: {exc}", "see state")
+        )
     measures = workflow.measures(view(workflow.schema, state)) if workflow.measures else {}
     data = {"cycle_s": _cycle(segment), "sla_met": _sla_met(segment), "measures": measures}
     return await _end(segment, "completed", data, to_jsonable_python(checked), None)
@@ -194,17 +209,13 @@ async def _end(segment: Segment, status: str, data: dict[str, Any], result: Any,
     ledger, leases = segment.services.ledger, segment.services.gateway.leases
     event = ledger.event(f"case.{status}", tenant=tenant, case_id=case_id, data=data, identity=f"{case_id}:end")
 
-    parent = segment.row["parent_id"]
-
-    def end(tx: Transaction) -> bool:
+    def end(tx: Transaction) -> cases.Freed:
         _write_left(tx, segment)
-        cases.end(tx, tenant, case_id, status, at, result, error)
-        leases.release_all(tx, tenant, case_id, at)
         tx.append(event)
-        return parent is not None and cases.queue_waiting(tx, tenant, parent, at)
+        freed = leases.release_all(tx, tenant, case_id, at)
+        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at, result, error))
 
-    if await segment.services.db.commit(end, claim=segment.claim) and parent is not None:
-        segment.services.wake(tenant, parent)
+    segment.services.freed(tenant, await segment.services.db.commit(end, claim=segment.claim))
     return status
 
 
@@ -219,10 +230,23 @@ async def _set(segment: Segment, status: str, reason: str | None = None) -> str:
     return status
 
 
-async def _park(services: Services, claim: Claim, row: Row, missing: bool) -> str:
-    """A case whose graph is not here, or is not the one it began with, waits with that reason."""
+def _obstacle(services: Services, entry: Registered, row: Row) -> str:
+    """Why a case cannot be driven now; empty when it can."""
     which = f"workflow {row['workflow']} version {row['version']}"
-    reason = f"{which} is not registered" if missing else f"{which} has another structure than the case began with"
+    if entry.digest != row["graph_digest"]:
+        return f"{which} has another structure than the case began with"
+    if missing := entry.missing(services.tools):
+        return f"{which} needs tools that are not registered: {', '.join(missing)}"
+    targets = [f"workflow:{row['workflow']}"]
+    return (
+        services.switches.why(row["tenant"], targets)
+        if services.switches.state(row["tenant"], targets) == "off"
+        else ""
+    )
+
+
+async def _park(services: Services, claim: Claim, reason: str) -> str:
+    """A case that cannot be driven now waits with that reason."""
     at = clock.iso(services.clock.now())
     await services.db.commit(
         lambda tx: cases.set_status(tx, claim.tenant, claim.case_id, "waiting", at, reason), claim=claim

@@ -1,0 +1,183 @@
+"""Calls of tools from outside a node: each belongs to a case, its own of the built-in workflow `adhoc` if no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from interlock import clock, errors
+from interlock.graphs import cases, starting
+from interlock.graphs.engine.timers import arm
+from interlock.ids import Reason, digest, keyed_id, uuid7
+from interlock.tools.contract import ToolResult
+from interlock.tools.site import CallSite
+
+if TYPE_CHECKING:
+    from interlock.graphs.registry import Registry
+    from interlock.graphs.services import Services
+    from interlock.storage.database import Reader, Row
+    from interlock.storage.transaction import Transaction
+
+__all__ = ["ADHOC", "OutsideCall", "call_tool"]
+
+ADHOC = "adhoc"
+_TASK = "SELECT 1 FROM tasks WHERE tenant = ? AND case_id = ? AND task = ? AND status IN ('routed', 'started')"
+_RUNNING = "UPDATE cases SET status = 'running', updated_at = ? WHERE tenant = ? AND case_id = ?"
+
+
+@dataclass(frozen=True)
+class OutsideCall:
+    """What a caller asks for; see `ControlPlane.call_tool`."""
+
+    tenant: str
+    name: str
+    args: Mapping[str, Any]
+    actor: str
+    case_id: str | None = None
+    task: str | None = None
+    approval: str | None = None
+    key: str | None = None
+
+
+async def call_tool(services: Services, registry: Registry, call: OutsideCall) -> ToolResult:
+    """Call a tool. Raises StorageError only: what is not let through is a result."""
+    if call.case_id is not None:
+        refusal, row = await services.db.read(lambda tx: _in_case(tx, registry, call))
+        if row is None or refusal is not None:
+            return _denied(refusal or f"there is no case {call.case_id!r}")
+        return await _through(services, call, _site(services, registry, call, row))
+    case = await _own_case(services, call)
+    result = await _through(services, call, _site(services, registry, call, case))
+    await _settle(services, case, result)
+    return result
+
+
+async def _through(services: Services, call: OutsideCall, site: CallSite) -> ToolResult:
+    """A call without a key is a new one each time."""
+    return await services.gateway.call(
+        call.name, call.args, site, key=call.key, slot=call.key or uuid7(), approval=call.approval
+    )
+
+
+def _in_case(tx: Reader, registry: Registry, call: OutsideCall) -> tuple[str | None, Row | None]:
+    """The case of a call, and why the call may not belong to it."""
+    row = cases.get(tx, call.tenant, str(call.case_id))
+    if row is None:
+        return None, None
+    if row["status"] in cases.ENDED:
+        return f"case {call.case_id} has {row['status']}", row
+    if call.task is None:
+        return None, row
+    entry = registry.find(row["workflow"], row["version"])
+    if entry is None or call.task not in entry.workflow.tasks:
+        return f"{row['workflow']} has no task {call.task!r}", row
+    is_open = tx.row(_TASK, (call.tenant, call.case_id, call.task)) is not None
+    return (None if is_open else f"task {call.task!r} of case {call.case_id} is not open"), row
+
+
+def _site(services: Services, registry: Registry, call: OutsideCall, row: Row) -> CallSite:
+    """The place of a call outside a node: no namespace, so that it waits for nobody."""
+    entry = registry.find(row["workflow"], row["version"])
+    task = entry.workflow.tasks.get(call.task or "") if entry is not None else None
+    return CallSite(
+        tenant=call.tenant,
+        case_id=row["case_id"],
+        workflow=row["workflow"],
+        version=row["version"],
+        task=call.task or "",
+        visit=1,
+        actor=call.actor,
+        requester=row["requester"],
+        preparers=frozenset(),
+        owner=entry.workflow.owner if entry is not None else "",
+        allowed=frozenset(task.tools) if task is not None and task.tools else None,
+        ns="",
+        attempt=1,
+        snapshot=row["snapshot"] or 0,
+        autonomy=row["autonomy"],
+        guest=False,
+        trusted=bool(row["trusted"]),
+        deadline=None,
+    )
+
+
+async def _own_case(services: Services, call: OutsideCall) -> Row:
+    """The case of this call: that of its approval, that of its key, or a new one."""
+    case_id = await _known(services, call)
+    new = _new_case(services, call, case_id)
+    started = starting.Started(new, starting.event_of(new), ())
+
+    def take(tx: Transaction) -> Row:
+        row = cases.get(tx, call.tenant, case_id)
+        if row is None:
+            starting.write(tx, started)
+        if row is None or row["status"] not in cases.ENDED:
+            tx.execute(_RUNNING, (new.at, call.tenant, case_id))
+        found = cases.get(tx, call.tenant, case_id)
+        assert found is not None, "it was just written"
+        return found
+
+    return await services.db.commit(take)
+
+
+async def _known(services: Services, call: OutsideCall) -> str:
+    if call.approval is not None:
+        try:
+            item = await services.inbox.get(call.approval, tenant=call.tenant)
+        except errors.NotFound:
+            return uuid7()  # the gateway says no to it
+        return item.case_id if item.workflow == ADHOC else uuid7()
+    return keyed_id(call.tenant, ADHOC, str(call.actor), str(call.name), call.key) if call.key is not None else uuid7()
+
+
+def _new_case(services: Services, call: OutsideCall, case_id: str) -> cases.NewCase:
+    asked = {"tool": str(call.name), "actor": str(call.actor)}
+    return cases.NewCase(
+        tenant=call.tenant,
+        case_id=case_id,
+        workflow=ADHOC,
+        version="1",
+        graph_digest="",
+        key=None,
+        input_digest=digest(asked),
+        input=asked,
+        requester=asked["actor"],
+        trusted=not asked["actor"].startswith("agent:"),
+        at=clock.iso(services.clock.now()),
+        paused=cases.OUTSIDE,
+    )
+
+
+async def _settle(services: Services, case: Row, result: ToolResult) -> None:
+    """The case waits with the question, or ends with the call; only its first end is recorded."""
+    tenant, case_id, leases = case["tenant"], case["case_id"], services.gateway.leases
+    now = services.clock.now()
+    at, cycle = clock.iso(now), (now - clock.parse(case["started_at"])).total_seconds()
+    done = result.status == "done"
+    code = {"code": result.status, "message": result.error or "; ".join(r.text for r in result.reasons)}
+    data = {"sla_met": None, "measures": {}} if done else code
+    event = services.ledger.event(
+        "case.completed" if done else "case.failed", tenant=tenant, case_id=case_id, data={**data, "cycle_s": cycle},
+        identity=f"{case_id}:end", at=at,
+    )  # fmt: skip
+
+    def settle(tx: Transaction) -> cases.Freed:
+        row = cases.get(tx, tenant, case_id)
+        if row is None or row["status"] in cases.ENDED:
+            return cases.Freed([], None)
+        if result.status in ("asked", "unknown"):
+            cases.set_status(tx, tenant, case_id, "waiting", at)
+            arm(tx, tenant, case_id)
+            return cases.Freed([], None)
+        tx.append(event)
+        freed = leases.release_all(tx, tenant, case_id, at)
+        value, error = ({"result": result.value}, None) if done else (None, code)
+        status = "completed" if done else "failed"
+        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at, value, error))
+
+    services.freed(tenant, await services.db.commit(settle))
+
+
+def _denied(text: str) -> ToolResult:
+    return ToolResult("denied", reasons=[Reason("gateway.scope", text)])

@@ -1,0 +1,167 @@
+"""The desks of a plane: inbox and context as callers see them, and the commands that other processes send."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from interlock import errors
+from interlock.context.context import Context
+from interlock.context.ingest import Ingested, RawDocument
+from interlock.context.retrieve import Fact
+from interlock.graphs.cases import Case
+from interlock.oversight.inbox import Decision, Inbox, Item, Page
+from interlock.oversight.items import Kind
+
+__all__ = ["ContextDesk", "InboxDesk", "cursor_of", "handlers"]
+
+Ready = Callable[[], Awaitable[None]]
+
+
+class InboxDesk:
+    """`plane.inbox`, and `plane.approvals` with its own kind. It makes the plane ready before anything is decided."""
+
+    def __init__(self, inbox: Inbox, ready: Ready, kind: Kind | None = None) -> None:
+        self._inbox = inbox
+        self._ready = ready
+        self._kind = kind
+
+    async def list(
+        self,
+        kind: Kind | None = None,
+        status: str | None = "open",
+        role: str | None = None,
+        case_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Item]:
+        """A page of items, in the order in which they were opened. Raises InputError on a bad cursor or limit."""
+        await self._ready()
+        return await self._inbox.list(kind or self._kind, status, role, case_id, limit, cursor)
+
+    async def get(self, item_id: str) -> Item:
+        """One item. Raises NotFound."""
+        return await self._inbox.get(item_id)
+
+    async def claim(self, item_id: str, *, by: str) -> Item:
+        """Take an item. Raises NotAuthorized, Conflict, AlreadyDecided, NotFound."""
+        await self._ready()
+        return await self._inbox.claim(item_id, by=by)
+
+    async def complete(self, item_id: str, output: Any, *, by: str, comment: str = "") -> Item:
+        """Hand in the output of a task. Raises NotAuthorized, AlreadyDecided, Conflict, InputError, NotFound."""
+        await self._ready()
+        return await self._inbox.complete(item_id, output, by=by, comment=comment)
+
+    async def decide(
+        self, item_id: str, decision: Decision, *, by: str, comment: str = "", digest: str | None = None
+    ) -> Item:
+        """Answer an approval or an exception. Raises NotAuthorized, AlreadyDecided, Expired, Conflict, NotFound."""
+        await self._ready()
+        return await self._inbox.decide(item_id, decision, by=by, comment=comment, digest=digest)
+
+
+class ContextDesk:
+    """`plane.context`: the documents of the plane's tenant."""
+
+    def __init__(self, context: Context, ready: Ready, tenant: str) -> None:
+        self._context = context
+        self._ready = ready
+        self._tenant = tenant
+
+    async def ingest(self, source: str, documents: Iterable[RawDocument]) -> Ingested:
+        """Add and update documents. Raises InputError on a bad source name."""
+        return await self._context.ingest(source, documents, self._tenant)
+
+    async def query(
+        self,
+        text: str,
+        k: int = 5,
+        actor: str | None = None,
+        case_id: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        as_of: datetime | str | None = None,
+        chunks: bool = False,
+    ) -> list[Fact]:
+        """The best facts that the actor may see, best first. Raises InputError, NotFound."""
+        await self._ready()
+        return await self._context.query(
+            text, k, actor, self._tenant, where=where, as_of=as_of, chunks=chunks, case_id=case_id
+        )
+
+    async def delete(self, source: str, ids: Iterable[str]) -> int:
+        """Close documents for later snapshots; gives how many there were."""
+        return await self._context.delete(source, ids, self._tenant)
+
+    async def erase(self, source: str, ids: Iterable[str]) -> int:
+        """Remove documents from every snapshot; gives how many there were."""
+        return await self._context.erase(source, ids, self._tenant)
+
+
+def cursor_of(cursor: str | None) -> int:
+    """The place in a list of cases. Raises InputError on what is no cursor."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit()):
+        raise errors.InputError(f"{cursor!r} is no cursor", "give the cursor of the page before")
+    return int(cursor)
+
+
+def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
+    """The commands of a live engine, with JSON in and out; see `engine/remote.py`. `plane` is a ControlPlane."""
+
+    async def decide(
+        item_id: str, decision: Mapping[str, Any], by: str, comment: str = "", digest: str | None = None
+    ) -> Any:
+        said = _decision(decision)
+        return (await plane.inbox.decide(item_id, said, by=by, comment=comment, digest=digest)).as_json()
+
+    async def claim(item_id: str, by: str) -> Any:
+        return (await plane.inbox.claim(item_id, by=by)).as_json()
+
+    async def complete(item_id: str, output: Any, by: str, comment: str = "") -> Any:
+        return (await plane.inbox.complete(item_id, output, by=by, comment=comment)).as_json()
+
+    async def cancel(case_id: str, by: str, comment: str = "") -> Any:
+        return _case(await plane.cancel(case_id, by=by, comment=comment))
+
+    async def pause(case_id: str, by: str, comment: str = "") -> Any:
+        return _case(await plane.pause(case_id, by=by, comment=comment))
+
+    async def resume(case_id: str, by: str, comment: str = "") -> Any:
+        return _case(await plane.resume(case_id, by=by, comment=comment))
+
+    async def fork(case_id: str, by: str, comment: str = "", checkpoint_id: str | None = None) -> Any:
+        return _case(await plane.fork(case_id, checkpoint_id=checkpoint_id, by=by, comment=comment))
+
+    async def switch(target: str, state: str, by: str, comment: str = "") -> Any:
+        await plane.switch(target, state, by=by, comment=comment)
+        return {"target": target, "state": state}
+
+    async def wait(case_id: str, until: str = "settled", timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        return _case(await plane.wait(case_id, until, timeout))
+
+    return {
+        "decide": decide, "claim": claim, "complete": complete, "cancel": cancel, "pause": pause, "resume": resume,
+        "fork": fork, "switch": switch, "wait": wait,
+    }  # fmt: skip
+
+
+def _case(case: Case) -> dict[str, Any]:
+    return dataclasses.asdict(case)
+
+
+def _decision(said: Mapping[str, Any]) -> Decision:
+    """A decision as JSON: {"kind": approve | reject | edit | respond, "why", "args", "value"}. Raises InputError."""
+    match said.get("kind"):
+        case "approve":
+            return Decision.approve()
+        case "reject":
+            return Decision.reject(said.get("why", ""))
+        case "edit":
+            return Decision.edit(said.get("args") or {})
+        case "respond":
+            return Decision.respond(said.get("value"))
+    raise errors.InputError(f"{said.get('kind')!r} is no decision", "say approve, reject, edit or respond")

@@ -1,0 +1,245 @@
+"""The gate of a flow: the case goes on when policy is content with what people with the authority have said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from pydantic_core import to_jsonable_python
+
+from interlock import clock, errors
+from interlock.graphs.drive import Here, at_node, item_id, preparers, site
+from interlock.graphs.route import predicted
+from interlock.graphs.state import TASKS, emitted, view
+from interlock.graphs.task import ApprovalSpec, TaskSpec
+from interlock.ids import Reason, digest
+from interlock.money import Money
+from interlock.oversight.actions import Request, Verdict
+from interlock.oversight.inbox import Item, separated
+from interlock.oversight.need import with_approvals
+from interlock.tools.edits import edited
+from interlock.tools.tool import performing
+from interlock.tools.waiting import Performance
+
+__all__ = ["approval_node"]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a gate asks. `effect` is its identity in this visit; `named`: it approves a later call of a tool."""
+
+    request: Request
+    action: Mapping[str, Any]
+    effect: str
+    excluded: list[str]
+    task: str
+    named: bool
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How a gate ended: done or rejected, and why."""
+
+    status: str
+    why: list[str]
+    code: str = ""
+
+
+def approval_node(gate: ApprovalSpec, schema: type[Any], named: TaskSpec | None = None) -> Any:
+    """The node of a gate. With `call=`, `named` is the task whose call it approves: that call is not asked again."""
+
+    async def approve(state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        async with at_node(config) as here:
+            asked = await _question(here, gate, state, view(schema, state), named)
+            where = site(here, state, task=gate.name, actor=here.drive.case.requester, allowed=frozenset())
+            async with performing(here.drive.services.gateway, where) as performance:
+                answer = await _answer(here, gate, asked, performance)
+        problem = {"code": answer.code, "message": "; ".join(answer.why)} if answer.code else {}
+        news = {"status": answer.status, "kind": "approval", "why": answer.why, "problem": problem}
+        return emitted(state, {TASKS: {gate.name: news}})
+
+    return approve
+
+
+async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance: Performance) -> _Answer:
+    """Ask one person after the other until policy allows it, or somebody or something says no."""
+    inbox, policies, used = here.drive.services.inbox, here.drive.services.policies, 0
+    while True:
+        items = await inbox.of_effect(asked.effect, tenant=here.drive.case.tenant)
+        closed = [item for item in items if not item.open]
+        performance.replayed(tuple(closed[used:]), performance.here())
+        if (refusal := _refusal(closed)) is not None:
+            return refusal
+        granted = await _granted(here, asked)
+        request = with_approvals(asked.request, _counts(granted))
+        verdict = policies.decide(request)
+        if verdict.allowed:
+            return _allowed(here, asked, granted, verdict)
+        wanted = policies.need(request)
+        if not wanted:
+            _note(here, asked, "denied", verdict)
+            return _Answer("rejected", [reason.text for reason in verdict.reasons], "denied")
+        item = next((item for item in items if item.open), None)
+        item = item or _item(here, gate, asked, granted, verdict, wanted, request)
+        _note(here, asked, "asked", verdict, item)
+        await performance.ask(item, performance.here())
+        used = len(closed) + 1
+
+
+def _refusal(closed: list[Item]) -> _Answer | None:
+    for item in closed:
+        if item.status == "expired":
+            return _Answer("rejected", [f"nobody answered until {item.due}"], "expired")
+        if item.decision is not None and item.decision.kind != "approve":
+            said = item.decision.why or str(item.decision.value)
+            return _Answer("rejected", [f"{item.decided_by}: {said}"], "rejected")
+    return None
+
+
+async def _granted(here: Here, asked: _Question) -> list[Item]:
+    """The approvals of this visit that still hold: each is asked of the policies again."""
+    case, action = here.drive.case, str(asked.action["digest"])
+    found = await here.drive.services.inbox.granted(
+        asked.request, case_id=case.case_id, effect_key=asked.effect, digest=action, tenant=case.tenant
+    )
+    return [item for item in found.items if item.effect_key == asked.effect]
+
+
+def _counts(granted: list[Item]) -> dict[str, int]:
+    names = [item.authority for item in granted]
+    return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def _allowed(here: Here, asked: _Question, granted: list[Item], verdict: Verdict) -> _Answer:
+    """Policy is content. The approvals are used up by it, unless they are meant for the call that the gate names."""
+    inbox, at = here.drive.services.inbox, here.stamp()
+    if granted and not asked.named:
+        here.later(lambda tx: inbox.use(tx, granted, at))
+    _note(here, asked, "allowed", verdict)
+    return _Answer("done", [f"approved by {item.decided_by}" for item in granted] or [r.text for r in verdict.reasons])
+
+
+def _item(
+    here: Here,
+    gate: ApprovalSpec,
+    asked: _Question,
+    granted: list[Item],
+    verdict: Verdict,
+    wanted: Mapping[str, int],
+    request: Request,
+) -> Item:
+    """The next question: for the first authority of which approvals are missing."""
+    services, case, counts = here.drive.services, here.drive.case, _counts(granted)
+    authority = next(name for name, count in wanted.items() if count > counts.get(name, 0))
+    excluded = separated(asked.excluded, [str(item.decided_by) for item in granted])
+    who = services.policies.who(request, authority, services.actors.people(), excluded)
+    nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
+    return Item(
+        id=digest([asked.effect, asked.action["digest"], authority, len(granted)])[:32],
+        tenant=case.tenant,
+        kind="approval",
+        case_id=case.case_id,
+        workflow=case.workflow,
+        task=gate.name,
+        checkpoint_ns=here.ns,
+        effect_key=asked.effect,
+        action=asked.action,
+        digest=str(asked.action["digest"]),
+        requester=case.requester,
+        authority=authority,
+        need=dict(wanted),
+        eligible=who,
+        reasons=[*verdict.reasons, *nobody],
+        evidence={"shown": request.context["args"]},
+        stage=len(granted),
+        due=clock.iso(here.now() + gate.sla) if gate.sla else None,
+        policy_version=verdict.version,
+        request=request,
+        excluded=excluded,
+        gate=True,
+    )
+
+
+def _note(here: Here, asked: _Question, decision: str, verdict: Verdict, item: Item | None = None) -> None:
+    here.note(
+        "policy.decided",
+        actor=here.drive.case.requester,
+        identity=f"{asked.effect}:{decision}:{item.id if item else ''}",
+        tool=asked.action["tool"],
+        task=asked.task,
+        effect_key=asked.effect,
+        decision=decision,
+        reasons=[list(reason) for reason in verdict.reasons],
+        policy_version=verdict.version,
+        digest=asked.action["digest"],
+        approvals=item.need if item else {},
+        item=item.id if item else None,
+        money=asked.action["money"],
+    )
+
+
+async def _question(
+    here: Here, gate: ApprovalSpec, state: dict[str, Any], seen: Any, named: TaskSpec | None
+) -> _Question:
+    services, case = here.drive.services, here.drive.case
+    shown = {name: to_jsonable_python(_field(seen, name), fallback=repr) for name in gate.show}
+    money = _amount(here, gate, seen)
+    effect = item_id(here, "gate")
+    apart = sorted(preparers(state, gate.name))
+    context = {
+        "workflow": case.workflow, "task": gate.name, "tenant": case.tenant, "requester": case.requester,
+        "preparers": apart, "args": shown, "authority": gate.authority, "autonomy": case.autonomy, "now": here.now(),
+        "amount": money.amount if money else 0, "currency": money.currency if money else "",
+    }  # fmt: skip
+    roles = services.actors.get(case.requester).all_roles if case.requester in services.actors else frozenset[str]()
+    complete = services.policies.complete_context(gate.action, context)
+    request = Request(gate.action, case.requester, roles, context=complete)
+    action = await _call(here, gate, state, seen, named) or _own_action(here, gate, shown, money)
+    excluded = separated(case.requester, apart)
+    return _Question(request, action, effect, excluded, gate.name, gate.call is not None)
+
+
+def _own_action(here: Here, gate: ApprovalSpec, shown: dict[str, Any], money: Money | None) -> dict[str, Any]:
+    case = here.drive.case
+    about = digest([gate.action, shown, money and str(money), case.requester, case.tenant, case.case_id, gate.name])
+    return {"tool": gate.action, "args": shown, "money": _money_json(money), "digest": about}
+
+
+async def _call(
+    here: Here, gate: ApprovalSpec, state: dict[str, Any], seen: Any, named: TaskSpec | None
+) -> dict[str, Any] | None:
+    """The call that this gate names, as whoever will perform the task would make it."""
+    if gate.call is None or named is None:
+        return None
+    tool, args = gate.call(seen)
+    actor, case = await predicted(here, named, seen), here.drive.case
+    about = Item(
+        id="", tenant=case.tenant, kind="approval", case_id=case.case_id, workflow=case.workflow, task=named.name,
+        action={"tool": tool}, requester=case.requester, request=Request(tool, actor),
+    )  # fmt: skip
+    call = edited(about, args, here.drive.services.tools)
+    return {"tool": tool, "args": call.args, "money": call.amount, "digest": call.digest}
+
+
+def _amount(here: Here, gate: ApprovalSpec, seen: Any) -> Money | None:
+    """The money at stake. An integer counts minor units of the currency in which the authority has its limits."""
+    value = gate.amount(seen) if callable(gate.amount) else _field(seen, gate.amount) if gate.amount else None
+    if value is None or isinstance(value, Money):
+        return value
+    if isinstance(value, Mapping):
+        return Money(value["amount"], value["currency"])
+    people = here.drive.services.actors.people()
+    currencies = {p.authorities[gate.authority].currency for p in people if gate.authority in p.authorities}
+    if isinstance(value, bool) or not isinstance(value, int) or len(currencies) != 1:
+        raise errors.ConfigurationError(f"the amount of {gate.action} is {value!r}", "give Money, as Money(100, 'EUR')")
+    return Money(value, currencies.pop())
+
+
+def _money_json(money: Money | None) -> dict[str, Any] | None:
+    return {"amount": money.amount, "currency": money.currency} if money else None
+
+
+def _field(seen: Any, name: str) -> Any:
+    return seen.get(name) if isinstance(seen, Mapping) else getattr(seen, name, None)
