@@ -22,8 +22,12 @@ class _Exact(yaml.SafeLoader):
     """YAML whose numbers stay the text that stands in the file: 98.70 is no float, 0100 is not 64."""
 
 
+def _as_written(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return loader.construct_scalar(node)
+
+
 for _tag in ("float", "int"):
-    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _Exact.construct_yaml_str)
+    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _as_written)
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,7 +260,8 @@ async def test_an_edit_of_an_action_without_money_keeps_what_was_asked(desk: Des
 async def test_a_task_is_completed_by_its_assignee_with_an_output_that_fits(desk: Desk) -> None:
     await desk.open(desk.task())
     await desk.inbox.claim("t1", by="person:eve")
-    for wrong in ({}, {"vendor": 5}, [], None, "v"):
+    outputs: list[Any] = [{}, {"vendor": 5}, [], None, "v"]
+    for wrong in outputs:
         with pytest.raises(errors.InputError):
             await desk.inbox.complete("t1", wrong, by="person:eve")
     done = await desk.inbox.complete("t1", {"vendor": "v1"}, by="person:eve", comment="the cheapest")

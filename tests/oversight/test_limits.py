@@ -27,7 +27,7 @@ def limits(ledger: Ledger) -> Limits:
 
 
 async def reserve(db: Database, limits: Limits, key: str, amount: int, **more: Any) -> None:
-    given = {"tenant": "default", "case_id": "c", "requester": "person:ana", "actor": "agent:buyer"}
+    given: dict[str, Any] = {"tenant": "default", "case_id": "c", "requester": "person:ana", "actor": "agent:buyer"}
     given |= {"counterparty": "V1", "at": START, "money": Money(amount, more.pop("currency", "EUR"))}
     await db.commit(lambda tx: limits.reserve(tx, effect_key=key, **(given | more)))
 

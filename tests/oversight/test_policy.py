@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from interlock import errors
 from interlock.oversight.actions import Request
 from interlock.oversight.policy import ActionSpec, Policies
-from tests.oversight.department import ACTIONS, GATE, PO, ask, bound
+from tests.oversight.department import ACTIONS, GATE, GET, PO, ask, bound
 
 BUY = (
     '@id("buy") permit (principal in Interlock::Role::"buyer", action == Interlock::Action::"erp.create_po", resource)'
@@ -270,6 +270,18 @@ def test_facts_are_typed_and_complete() -> None:
     assert policies.decide(ask(policies)).allowed
     for fact in ({"frozen": True}, {"open": 4}, {"site": "x"}, {"seen": {"y"}}, {"open": "4"}):
         assert not policies.decide(ask(policies, **fact)).allowed
+
+
+def test_a_rule_for_all_actions_may_test_a_fact_that_only_some_have() -> None:
+    policies = bound(
+        f'{ANYONE} @id("get") permit (principal, action == Interlock::Action::"erp.get_po", resource);'
+        '@id("f") forbid (principal, action, resource) when { context has frozen && context.frozen };',
+        [replace(PO, facts={"frozen": "bool"}), GET],
+    )
+    assert policies.check() == []
+    assert policies.decide(ask(policies, action="erp.get_po")).allowed
+    assert policies.decide(ask(policies)).allowed
+    assert not policies.decide(ask(policies, frozen=True)).allowed
 
 
 def test_a_set_is_read_from_a_folder_a_file_or_texts(tmp_path: Path) -> None:
