@@ -155,7 +155,7 @@ async def _settle(services: Services, case: Row, result: ToolResult) -> None:
     now = services.clock.now()
     at, cycle = clock.iso(now), (now - clock.parse(case["started_at"])).total_seconds()
     done = result.status == "done"
-    code = {"code": result.status, "message": result.error or "; ".join(r.text for r in result.reasons)}
+    code: dict[str, Any] = {"code": result.status, "message": result.error or "; ".join(r.text for r in result.reasons)}
     data = {"sla_met": None, "measures": {}} if done else code
     event = services.ledger.event(
         "case.completed" if done else "case.failed", tenant=tenant, case_id=case_id, data={**data, "cycle_s": cycle},
@@ -167,14 +167,14 @@ async def _settle(services: Services, case: Row, result: ToolResult) -> None:
         if row is None or row["status"] in cases.ENDED:
             return cases.Freed([], None)
         if result.status in ("asked", "unknown"):
-            cases.set_status(tx, tenant, case_id, "waiting", at)
+            cases.set_status(tx, tenant, case_id, "waiting", at=at)
             arm(tx, tenant, case_id)
             return cases.Freed([], None)
         tx.append(event)
         freed = leases.release_all(tx, tenant, case_id, at)
         value, error = ({"result": result.value}, None) if done else (None, code)
         status = "completed" if done else "failed"
-        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at, value, error))
+        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at=at, result=value, error=error))
 
     services.freed(tenant, await services.db.commit(settle))
 

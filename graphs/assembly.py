@@ -1,7 +1,7 @@
 """How the description of a workflow becomes nodes and edges of LangGraph.
 
-A task is three nodes: `<task>.route` picks who performs it, `<task>` performs it, `<task>.person` is entered only when a
-person is needed. A member of a parallel list is a subgraph of its own, so that it runs on while another one waits.
+A task is three nodes: `<task>.route` picks who performs it, `<task>` performs it, `<task>.person` is entered only
+when a person is needed. A member of a parallel list is a subgraph of its own, so that it runs on while another waits.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _connect(wf: Workflow) -> dict[str, list[str]]:
 def _join(wf: Workflow, group: list[str], gates: list[str], targets: list[str]) -> None:
     """A parallel list with gates in it is joined by a node of its own, which looks whether one of them was refused."""
     name = f"{'+'.join(group)}.join"
-    wf.add_node(name, _pass)
+    wf.add_node(name, _pass, metadata={"kind": "join"})
     wf.plain_edge(group, name)
     onward = [entry(wf, target) for target in targets]
     refused = {gate: entry(wf, wf.rejected.get(gate, END)) for gate in gates}
@@ -114,7 +114,7 @@ def _join(wf: Workflow, group: list[str], gates: list[str], targets: list[str]) 
     wf.add_conditional_edges(name, leave, sorted({*onward, *refused.values()}))
 
 
-def _pass(state: dict[str, Any]) -> dict[str, Any]:
+async def _pass(state: Any) -> dict[str, Any]:
     return {}
 
 

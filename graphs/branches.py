@@ -16,7 +16,7 @@ Branch = CompiledStateGraph[Any, Any, Any, Any]
 
 
 def as_branch(branch: Branch, channels: Mapping[str, Any]) -> Any:
-    """A node that runs `branch` on the parent's state and returns its updates in order, through the parent's reducers."""
+    """A node that runs `branch` on the parent's state and gives its updates, in order, to the parent's reducers."""
 
     async def run(state: dict[str, Any], config: RunnableConfig) -> list[Command[Any]]:
         done = await branch.ainvoke(state, config)

@@ -14,15 +14,15 @@ from interlock.storage.transaction import Transaction
 
 __all__ = ["ENDED", "OUTSIDE", "PAUSED", "SETTLED", "Case", "Freed", "NewCase", "Waiting"]
 
-# Values of the column `paused`: whose steps the engine leaves alone. OUTSIDE: a guest's LangGraph, or a caller of tools.
+# Values of `paused`: the engine leaves the case alone. OUTSIDE: a guest's LangGraph drives it, or a caller of tools.
 PAUSED, OUTSIDE = 1, 2
 ENDED = frozenset({"completed", "failed", "cancelled"})
 SETTLED = ENDED | {"waiting"}
 
 _INSERT = (
     "INSERT INTO cases (tenant, case_id, seq, workflow, version, graph_digest, key, input_digest, input, parent_id,"
-    " requester, trusted, status, paused, priority, sequence, epoch, assign, snapshot, autonomy, started_at, updated_at,"
-    " due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+    " requester, trusted, status, paused, priority, sequence, epoch, assign, snapshot, autonomy, started_at,"
+    " updated_at, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
 )
 _CASES = "SELECT * FROM cases WHERE tenant = ? AND case_id IN ({ids})"
 _STATUSES = "SELECT case_id, status FROM cases WHERE tenant = ? AND case_id IN ({ids})"
@@ -108,8 +108,8 @@ def insert(tx: Transaction, new: NewCase, seq: int) -> None:
         _INSERT,
         (
             new.tenant, new.case_id, seq, new.workflow, new.version, new.graph_digest, new.key, new.input_digest,
-            orjson.dumps(new.input), new.parent_id, new.requester, int(new.trusted), new.paused, new.priority, new.sequence,
-            orjson.dumps(dict(new.assign)), new.snapshot, new.autonomy, new.at, new.at, new.due,
+            orjson.dumps(new.input), new.parent_id, new.requester, int(new.trusted), new.paused, new.priority,
+            new.sequence, orjson.dumps(dict(new.assign)), new.snapshot, new.autonomy, new.at, new.at, new.due,
         ),
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ def get(tx: Reader, tenant: str, case_id: str) -> Row | None:
     return tx.row("SELECT * FROM cases WHERE tenant = ? AND case_id = ?", (tenant, case_id))
 
 
-def set_status(tx: Transaction, tenant: str, case_id: str, status: str, at: str, reason: str | None = None) -> None:
+def set_status(tx: Transaction, tenant: str, case_id: str, status: str, *, at: str, reason: str | None = None) -> None:
     tx.execute(
         "UPDATE cases SET status = ?, reason = ?, updated_at = ? WHERE tenant = ? AND case_id = ?",
         (status, reason, at, tenant, case_id),
@@ -151,14 +151,16 @@ def queue_waiting(tx: Transaction, tenant: str, case_id: str, at: str) -> bool:
     return tx.execute(sql, (at, tenant, case_id)) > 0
 
 
-def end(tx: Transaction, tenant: str, case_id: str, status: str, at: str, result: Any, error: Any) -> str | None:
+def end(
+    tx: Transaction, tenant: str, case_id: str, status: str, *, at: str, result: Any = None, error: Any = None
+) -> str | None:
     """Close a case and its open items; the epoch grows, so that no late write passes.
 
     Gives the parent case if that waited for this one: it is queued.
     """
     tx.execute(
-        "UPDATE cases SET status = ?, epoch = epoch + 1, reason = NULL, updated_at = ?, ended_at = ?, result = ?, error = ?"
-        " WHERE tenant = ? AND case_id = ?",
+        "UPDATE cases SET status = ?, epoch = epoch + 1, reason = NULL, updated_at = ?, ended_at = ?, result = ?,"
+        " error = ? WHERE tenant = ? AND case_id = ?",
         (status, at, at, _json(result), _json(error), tenant, case_id),
     )
     tx.execute(
@@ -210,7 +212,7 @@ def read(tx: Reader, tenant: str, case_id: str) -> Case | None:
 
 
 def page(
-    tx: Reader, tenant: str, status: str | None, workflow: str | None, limit: int, after: int
+    tx: Reader, tenant: str, *, status: str | None, workflow: str | None, limit: int, after: int
 ) -> tuple[list[Case], int | None]:
     """Cases in start order behind `after`, and where the next page begins (None at the end)."""
     where, params = ["tenant = ?", "seq > ?"], [tenant, after]

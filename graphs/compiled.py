@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,10 +27,10 @@ class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     workflow: Workflow
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # type: ignore[override]  # one signature for all overloads
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         return super().stream(input, config, **self._sync(config, options))
 
-    def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # type: ignore[override]  # one signature for all overloads
+    def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         options = self._sync(config, options)
         driven = DRIVE.get() is not None
         return super().astream(input, config, **options) if driven else self._as_guest(input, config, options)
@@ -46,6 +46,11 @@ class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 if chunk is _END:
                     return
                 yield chunk
+
+    def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the output schema shows of a state."""
+        names = [self.output_channels] if isinstance(self.output_channels, str) else self.output_channels
+        return {name: values[name] for name in names if name in values}
 
     def _sync(self, config: RunnableConfig | None, options: dict[str, Any]) -> dict[str, Any]:
         options.pop("checkpoint_during", None)

@@ -28,7 +28,7 @@ class InboxDesk:
         self._ready = ready
         self._kind = kind
 
-    async def list(
+    async def list(  # noqa: PLR0917  # the public interface
         self,
         kind: Kind | None = None,
         status: str | None = "open",
@@ -75,7 +75,7 @@ class ContextDesk:
         """Add and update documents. Raises InputError on a bad source name."""
         return await self._context.ingest(source, documents, self._tenant)
 
-    async def query(
+    async def query(  # noqa: PLR0917  # the public interface
         self,
         text: str,
         k: int = 5,

@@ -63,7 +63,11 @@ class Here:
         """Put an event into the commit of this node's task; without an identity it gets that of its turn."""
         case, ledger = self.drive.case, self.drive.services.ledger
         where = {"tenant": case.tenant, "case_id": case.case_id}
-        ledger.defer(ledger.event(kind, **where, actor=actor, data={"actor": actor, **data}, identity=identity), self.ns, self.attempt)
+        ledger.defer(
+            ledger.event(kind, **where, actor=actor, data={"actor": actor, **data}, identity=identity),
+            self.ns,
+            self.attempt,
+        )
 
     def later(self, apply: Apply) -> None:
         """Put rows into the commit of this node's task."""

@@ -39,6 +39,15 @@ class _Question:
 
 
 @dataclass(frozen=True)
+class _Missing:
+    """A request that is not allowed yet, why, and which approvals would change that."""
+
+    request: Request
+    verdict: Verdict
+    wanted: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class _Answer:
     """How a gate ended: done or rejected, and why."""
 
@@ -82,7 +91,7 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
             _note(here, asked, "denied", verdict)
             return _Answer("rejected", [reason.text for reason in verdict.reasons], "denied")
         item = next((item for item in items if item.open), None)
-        item = item or _item(here, gate, asked, granted, verdict, wanted, request)
+        item = item or _item(here, gate, asked, granted, _Missing(request, verdict, wanted))
         _note(here, asked, "asked", verdict, item)
         await performance.ask(item, performance.here())
         used = len(closed) + 1
@@ -121,16 +130,9 @@ def _allowed(here: Here, asked: _Question, granted: list[Item], verdict: Verdict
     return _Answer("done", [f"approved by {item.decided_by}" for item in granted] or [r.text for r in verdict.reasons])
 
 
-def _item(
-    here: Here,
-    gate: ApprovalSpec,
-    asked: _Question,
-    granted: list[Item],
-    verdict: Verdict,
-    wanted: Mapping[str, int],
-    request: Request,
-) -> Item:
+def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item], missing: _Missing) -> Item:
     """The next question: for the first authority of which approvals are missing."""
+    request, verdict, wanted = missing.request, missing.verdict, missing.wanted
     services, case, counts = here.drive.services, here.drive.case, _counts(granted)
     authority = next(name for name, count in wanted.items() if count > counts.get(name, 0))
     excluded = separated(asked.excluded, [str(item.decided_by) for item in granted])

@@ -1,4 +1,4 @@
-"""Graphs written in plain LangGraph, governed: each node is a task of its own agent, and its tools go to the gateway."""
+"""Graphs in plain LangGraph, governed: each node is a task of its own agent, and its tools go to the gateway."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
 
@@ -117,8 +117,8 @@ def governed(
     """Describe a plain graph for `plane.register`.
 
     `tools` maps registered names to the tool objects in the graph (or to `{"target": ..., **options}` of
-    `register_tool`); `tasks` maps nodes to skill, actor, tools, scopes, roles; `internal` names tools that touch only the
-    graph's own state. Raises ConfigurationError for nodes that do not exist and keywords that mean nothing.
+    `register_tool`); `tasks` maps nodes to skill, actor, tools, scopes, roles; `internal` names tools that touch
+    only the graph's own state. Raises ConfigurationError for nodes that do not exist and keywords that mean nothing.
     """
     if not isinstance(builder, StateGraph):
         raise errors.ConfigurationError(f"{builder!r} is no StateGraph", "give the builder, before compile()")
@@ -182,7 +182,7 @@ def _allowed(of: Governed, tools: Tools, task: NodeTask) -> NodeTask:
     return replace(task, tools=names, scopes=scopes if task.scopes is None else task.scopes)
 
 
-def _wrapped(name: str, task: NodeTask, inner: Runnable[Any, Any], of: Governed) -> Any:
+def _wrapped(name: str, task: NodeTask, inner: Any, of: Governed) -> Any:
     """The node inside `performing`, as LangGraph makes a runnable of a function."""
     actor = task.actor or f"agent:{of.name}.{name}"
 

@@ -33,6 +33,7 @@ __all__ = ["STUDIO", "visit"]
 STUDIO = "person:studio"
 # Names under which development servers run a graph for whoever sits in front of them.
 _NOBODY = frozenset({"", "langgraph-studio-user"})
+_THREAD = ("thread_id", "checkpoint_ns", "__pregel_checkpointer")
 _CLAIM = (
     "UPDATE cases SET epoch = epoch + 1, status = 'running', ended_at = NULL, result = NULL, error = NULL,"
     " updated_at = ? WHERE tenant = ? AND case_id = ?"
@@ -121,21 +122,20 @@ async def _started(services: Services, entry: Registered, visitor: _Visitor, giv
 async def _leave(drive: Drive, graph: GovernedGraph, config: RunnableConfig | None) -> None:
     """The run is over: the thread has finished, or waits."""
     conf = (config or {}).get("configurable", {})
-    kept = {name: conf[name] for name in ("thread_id", "checkpoint_ns", "__pregel_checkpointer") if name in conf}
+    kept: dict[str, Any] = {name: conf[name] for name in _THREAD if name in conf}
     if not (graph.checkpointer or "__pregel_checkpointer" in kept):
         return await _end(drive, "completed", None, None)
     snapshot = await graph.aget_state({"configurable": kept})
     if snapshot.next:
         return await _wait(drive)
-    shown = graph.output_channels if isinstance(graph.output_channels, list) else [graph.output_channels]
-    values = {name: snapshot.values[name] for name in shown if name in snapshot.values}
+    values = graph.shown(snapshot.values)
     return await _end(drive, "completed", to_jsonable_python(values, fallback=repr), None)
 
 
 async def _wait(drive: Drive) -> None:
     await write_left(drive)
     case, at = drive.case, clock.iso(drive.services.clock.now())
-    await drive.services.db.commit(lambda tx: cases.set_status(tx, case.tenant, case.case_id, "waiting", at))
+    await drive.services.db.commit(lambda tx: cases.set_status(tx, case.tenant, case.case_id, "waiting", at=at))
 
 
 async def _end(drive: Drive, status: str, result: Any, error: dict[str, Any] | None) -> None:
@@ -149,6 +149,8 @@ async def _end(drive: Drive, status: str, result: Any, error: dict[str, Any] | N
     def end(tx: Transaction) -> cases.Freed:
         tx.append(event)
         freed = services.gateway.leases.release_all(tx, case.tenant, case.case_id, clock.iso(now))
-        return cases.Freed(freed, cases.end(tx, case.tenant, case.case_id, status, clock.iso(now), result, error))
+        return cases.Freed(
+            freed, cases.end(tx, case.tenant, case.case_id, status, at=clock.iso(now), result=result, error=error)
+        )
 
     services.freed(case.tenant, await services.db.commit(end))

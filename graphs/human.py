@@ -14,7 +14,7 @@ from interlock.graphs.perform import contract_of, finish
 from interlock.graphs.state import TASKS, TaskState, emitted, own
 from interlock.graphs.task import TaskSpec
 from interlock.ids import Reason
-from interlock.oversight.inbox import Decision, Item
+from interlock.oversight.inbox import Item
 from interlock.tools.gateway import DEV_USER
 from interlock.tools.tool import performing
 
@@ -91,18 +91,17 @@ def _after(here: Here, spec: TaskSpec, assigned: TaskState, item: Item) -> dict[
     if decision.kind == "reject":
         finish(here, spec.name, assigned, "rejected", work, actor=by, error=decision.why)
         raise errors.Rejected(f"{by} gave up {spec.name!r}: {decision.why}", by=by, why=decision.why)
-    return _output(here, spec, assigned, decision, by, work)
+    return _output(here, spec, assigned, item)
 
 
-def _output(
-    here: Here, spec: TaskSpec, assigned: TaskState, decision: Decision, by: str, work: float
-) -> dict[str, Any]:
+def _output(here: Here, spec: TaskSpec, assigned: TaskState, item: Item) -> dict[str, Any]:
     """The person's output as a state update; what the task's own model does not take is asked again."""
+    by, work, value = item.decided_by or "", _work_s(item), item.decision and item.decision.value
     try:
-        update = accept(contract_of(spec), decision.value).update
+        update = accept(contract_of(spec), value).update
     except errors.OutputInvalid as exc:
         finish(here, spec.name, assigned, "failed", work, actor=by, error=str(exc))
-        problem = {"code": exc.code, "message": exc.message, "found": decision.value}
+        problem = {"code": exc.code, "message": exc.message, "found": value}
         return {TASKS: {spec.name: {"status": "escalated", "problem": problem}}}
     finish(here, spec.name, assigned, "done", work, actor=by)
     return {**update, TASKS: {spec.name: {"status": "done", "actor": by}}}

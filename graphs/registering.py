@@ -1,4 +1,4 @@
-"""What registering a workflow means: its graph on the plane's checkpointer, its code as actors, its gates as actions."""
+"""What registering means: a graph on the plane's checkpointer, code as actors, gates as actions, policies bound."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ __all__ = ["Choice", "Facts", "Rule", "choose"]
 class Rule:
     """One rule of a workflow: `when(task, case)` true, then prefer, exclude or assign; `why` is shown to people.
 
-    `prefer` and `exclude` are actor ids or kinds ("agent", "person"); `assign` is an actor id, {"skill": ...} or "person".
+    `prefer` and `exclude` are actor ids or kinds ("agent", "person"); `assign` is an actor id, {"skill": ...}, or
+    "person".
     """
 
     when: Callable[[Any, Any], bool]

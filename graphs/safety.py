@@ -23,7 +23,8 @@ def make_safe(graph: StateGraph[Any, Any, Any, Any], governed: Iterable[str], *,
         _check(name, graph.nodes[name], writes)
     if names:
         _check("set_node_defaults", defaults, writes)
-    for spec in [defaults, *graph.nodes.values()]:
+    specs: list[Any] = [defaults, *graph.nodes.values()]
+    for spec in specs:
         spec.retry_policy = _patient(spec.retry_policy)
 
 

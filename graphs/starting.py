@@ -81,7 +81,7 @@ def write(tx: Transaction, started: Started) -> tuple[str, int | None]:
 
 
 async def permitted(services: Services, entry: Registered, start: Start) -> None:
-    """Raises Denied, recorded before, when the requester may not start the workflow, or it is switched off; NotFound."""
+    """Raises Denied, recorded, when the requester may not start the workflow or it is switched off; NotFound."""
     actor = services.actors.get(start.requester)
     facts = {"workflow": entry.workflow.name, "tenant": start.tenant, "requester": start.requester}
     verdict = services.verdict("case.start", actor, {**facts, "registered": True, "trusted": start.trusted})

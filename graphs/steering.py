@@ -25,9 +25,9 @@ __all__ = ["cancel", "fork", "set_paused", "start_many"]
 
 _PAUSE = "UPDATE cases SET paused = ?, updated_at = ? WHERE tenant = ? AND case_id = ?"
 _DRIVEN_BEFORE = "UPDATE cases SET epoch = 1 WHERE tenant = ? AND case_id = ?"
-_LATER = "SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE tenant = ? AND thread_id = ? AND checkpoint_id > ?"
+_FORGET = "DELETE FROM checkpoints WHERE tenant = ? AND thread_id = ? AND checkpoint_id > ?"
 _ONE = "SELECT 1 FROM checkpoints WHERE tenant = ? AND thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ?"
-_REDO = "DELETE FROM writes WHERE tenant = ? AND thread_id = ? AND checkpoint_id = ?"
+_REDO = "DELETE FROM writes WHERE tenant = ? AND thread_id = ? AND checkpoint_id >= ?"
 
 Entry = cases.Case | errors.InterlockError
 
@@ -67,7 +67,7 @@ async def _written(
     return case_id
 
 
-async def cancel(services: Services, tenant: str, case_id: str, by: str, comment: str) -> None:
+async def cancel(services: Services, tenant: str, case_id: str, *, by: str, comment: str) -> None:
     """End a case. Raises NotFound, Conflict when it has ended."""
     services.actors.get(by)
     at, leases = clock.iso(services.clock.now()), services.gateway.leases
@@ -81,12 +81,12 @@ async def cancel(services: Services, tenant: str, case_id: str, by: str, comment
         tx.append(event)
         freed = leases.release_all(tx, tenant, case_id, at)
         error = {"code": "cancelled", "message": comment or f"cancelled by {by}"}
-        return cases.Freed(freed, cases.end(tx, tenant, case_id, "cancelled", at, None, error))
+        return cases.Freed(freed, cases.end(tx, tenant, case_id, "cancelled", at=at, error=error))
 
     services.freed(tenant, await services.db.commit(end))
 
 
-async def set_paused(services: Services, tenant: str, case_id: str, paused: bool, by: str, comment: str) -> bool:
+async def set_paused(services: Services, tenant: str, case_id: str, paused: bool, *, by: str, comment: str) -> bool:
     """Pause a case or let it go on; gives whether it can be driven now. Raises NotFound, Conflict when it has ended."""
     services.actors.get(by)
     at = clock.iso(services.clock.now())
@@ -108,7 +108,14 @@ async def set_paused(services: Services, tenant: str, case_id: str, paused: bool
 
 
 async def fork(
-    services: Services, registry: Registry, tenant: str, case_id: str, checkpoint_id: str | None, by: str, comment: str
+    services: Services,
+    registry: Registry,
+    tenant: str,
+    case_id: str,
+    *,
+    checkpoint_id: str | None,
+    by: str,
+    comment: str,
 ) -> tuple[str, Ticket]:
     """A new case that goes on from a checkpoint of another, the latest without an id; its writing tools act in shadow.
 
@@ -166,8 +173,7 @@ def _copy(tx: Transaction, tenant: str, source: str, target: str, checkpoint_id:
         return
     if tx.row(_ONE, (tenant, target, checkpoint_id)) is None:
         raise errors.NotFound(f"case {source} has no checkpoint {checkpoint_id!r}", "see the case's history")
-    later = tx.rows(_LATER, (tenant, target, checkpoint_id))
-    thread_care.delete_checkpoints(tx, [(tenant, target, r["checkpoint_ns"], r["checkpoint_id"]) for r in later])
+    tx.execute(_FORGET, (tenant, target, checkpoint_id))
     tx.execute(_REDO, (tenant, target, checkpoint_id))
 
 

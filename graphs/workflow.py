@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, overload
 
 from langgraph.graph import StateGraph
@@ -114,7 +115,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         named = [[self.name_of(s) for s in step] if isinstance(step, list) else self.name_of(step) for step in steps]
         for group in (step for step in named if isinstance(step, list)):
             self.parallel.update(self._checked_group(group))
-        self.links.extend(zip(named, named[1:], strict=False))
+        self.links.extend(pairwise(named))
         return self
 
     def branch(self, step: Step, route: Route, targets: Sequence[Step] | None = None) -> Workflow:
@@ -126,7 +127,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         self.routes.setdefault(name, []).append((route, known))
         return self
 
-    def compile(self, checkpointer: Any = None, **options: Any) -> GovernedGraph:  # type: ignore[override]  # narrower
+    def compile(self, checkpointer: Any = None, **options: Any) -> GovernedGraph:
         """Build the graph. Options are those of `StateGraph.compile`."""
         if not self._assembled:
             assemble(self)

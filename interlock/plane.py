@@ -283,7 +283,7 @@ class ControlPlane:
         """A page of cases in start order. Raises InputError on a bad cursor."""
         after = cursor_of(cursor)
         items, more = await self.services.db.read(
-            lambda tx: cases.page(tx, self.tenant, status, workflow, limit, after)
+            lambda tx: cases.page(tx, self.tenant, status=status, workflow=workflow, limit=limit, after=after)
         )
         return Page(items, None if more is None else str(more))
 
@@ -292,21 +292,21 @@ class ControlPlane:
         await self._begin()
         self.services.actors.get(by)
         await self._engine.stop(case_id, drain=False)
-        await steering.cancel(self.services, self.tenant, case_id, by, comment)
+        await steering.cancel(self.services, self.tenant, case_id, by=by, comment=comment)
         self._engine.tell(case_id, "cancelled")
         return await self.case(case_id)
 
     async def pause(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Stop driving a case at its next step."""
         await self._begin()
-        await steering.set_paused(self.services, self.tenant, case_id, True, by, comment)
+        await steering.set_paused(self.services, self.tenant, case_id, True, by=by, comment=comment)
         await self._engine.stop(case_id, drain=True)
         return await self.case(case_id)
 
     async def resume(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Drive a paused case again."""
         await self._begin()
-        if await steering.set_paused(self.services, self.tenant, case_id, False, by, comment):
+        if await steering.set_paused(self.services, self.tenant, case_id, False, by=by, comment=comment):
             self._engine.wake(self.tenant, case_id)
         return await self.case(case_id)
 
@@ -314,7 +314,7 @@ class ControlPlane:
         """A new case from a checkpoint of another one; its writing tools act in shadow: nothing happens outside."""
         await self._begin()
         forked, ticket = await steering.fork(
-            self.services, self.registry, self.tenant, case_id, checkpoint_id, by, comment
+            self.services, self.registry, self.tenant, case_id, checkpoint_id=checkpoint_id, by=by, comment=comment
         )
         self._engine.submit([ticket])
         return await self.case(forked)

@@ -16,7 +16,7 @@ from interlock.graphs.engine.timers import Timers
 from interlock.graphs.engine.watch import Watch, Watches
 from interlock.graphs.registry import Registry
 from interlock.graphs.services import Services
-from interlock.storage.transaction import Transaction
+from interlock.storage.transaction import Row, Transaction
 
 __all__ = ["EmbeddedEngine"]
 
@@ -161,10 +161,10 @@ class EmbeddedEngine:
         return await segment.advance(self._services, self._registry, ticket.tenant, ticket.case_id, control)
 
 
-def _recover(tx: Transaction) -> list[cases.Row]:
+def _recover(tx: Transaction) -> list[Row]:
     cases.unpark(tx)
     return cases.recoverable(tx)
 
 
-def _ticket(row: cases.Row) -> Ticket:
+def _ticket(row: Row) -> Ticket:
     return Ticket(row["seq"], row["case_id"], row["tenant"], row["priority"], row["sequence"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from langgraph.errors import GraphDrained
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, GraphOutput, Interrupt
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
@@ -23,6 +23,7 @@ from interlock.graphs.state import view
 from interlock.storage.claim import Claim
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.runtime import RunControl
 
     from interlock.graphs.registry import Registered, Registry
@@ -45,7 +46,7 @@ class Segment:
     claim: Claim
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunnableConfig:
         limit = max(10_000, 20 * len(self.entry.graph.nodes))
         return {"configurable": {"thread_id": self.claim.case_id}, "recursion_limit": limit}
 
@@ -60,13 +61,13 @@ async def advance(services: Services, registry: Registry, tenant: str, case_id: 
     """
     at = clock.iso(services.clock.now())
     row, claimed = await services.db.commit(lambda tx: cases.claim(tx, tenant, case_id, at))
-    if not claimed:
-        return str(row["status"]) if row is not None else "gone"
+    if row is None or not claimed:
+        return "gone" if row is None else str(row["status"])
     claim = Claim(tenant, case_id, row["epoch"])
     entry = registry.find(row["workflow"], row["version"])
-    if entry is None or (obstacle := _obstacle(services, entry, row)):
-        missing = f"workflow {row['workflow']} version {row['version']} is not registered"
-        return await _park(services, claim, missing if entry is None else obstacle)
+    obstacle = _obstacle(services, entry, row)
+    if entry is None or obstacle:
+        return await _park(services, claim, obstacle)
     segment = Segment(services, entry, row, claim)
     with inside(_drive_of(segment)):
         try:
@@ -86,36 +87,34 @@ async def _drive(segment: Segment, control: RunControl) -> str:
     answers, finished = await _where_it_stands(segment)
     if finished is not None:
         return await _complete(segment, finished)
-    if (refused := _refused(answers)) is not None:
-        return await _fail(segment, refused)
-    command = Command(resume=answers) if answers else None
     for _ in range(_ROUNDS):
         try:
-            out = await segment.entry.graph.ainvoke(
-                command,
-                segment.config,
-                version="v2",
-                control=control,
-                output_keys=segment.entry.graph.stream_channels_list,
-            )
+            out = await _invoke(segment, control, answers)
         except GraphDrained:
             return await _set(segment, "queued")
         except errors.StorageError:
             raise
         except Exception as exc:  # whatever user code raises ends this case, not the engine
             return await _fail(segment, exc)
-        if segment.claim.poison is not None:
-            raise segment.claim.poison
         if not out.interrupts:
             return await _complete(segment, out.value)
         answers = await _settle(segment, out.interrupts)
         if not answers:
             return "waiting"
-        if (refused := _refused(answers)) is not None:
-            return await _fail(segment, refused)
         segment.claim.rewind()
-        command = Command(resume=answers)
     return await _fail(segment, errors.AgentFailed("the same questions came back again and again", "see the inbox"))
+
+
+async def _invoke(segment: Segment, control: RunControl, answers: Mapping[str, Any]) -> GraphOutput[Any]:
+    """One run of the graph, resumed with the answers that are there. Raises Rejected for a no to a plain node."""
+    if refused := [answer for answer in answers.values() if isinstance(answer, errors.Rejected)]:
+        raise refused[0]
+    graph, command = segment.entry.graph, Command[Any](resume=answers) if answers else None
+    shown = list(graph.stream_channels_list)
+    out = await graph.ainvoke(command, segment.config, version="v2", control=control, output_keys=shown)
+    if segment.claim.poison is not None:
+        raise errors.Stale(f"a write of the case failed: {segment.claim.poison.message}") from segment.claim.poison
+    return out
 
 
 async def _where_it_stands(segment: Segment) -> tuple[dict[str, Any], Any]:
@@ -151,11 +150,6 @@ def _answer(tx: Reader, claim: Claim, interrupt: Interrupt) -> Any:
     return resume_value(interrupt.value, decision)
 
 
-def _refused(answers: Mapping[str, Any]) -> errors.Rejected | None:
-    """The no to a question of a plain node, which ends the case."""
-    return next((answer for answer in answers.values() if isinstance(answer, errors.Rejected)), None)
-
-
 def item_of(interrupt: Interrupt) -> str | None:
     """The inbox item, or child case, behind an interrupt of ours; None for any other."""
     value = interrupt.value
@@ -174,7 +168,7 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str
             opening(tx)
         answers = _answers(tx, segment.claim, interrupts)
         if not answers:
-            cases.set_status(tx, tenant, case_id, "waiting", at)
+            cases.set_status(tx, tenant, case_id, "waiting", at=at)
             arm(tx, tenant, case_id)
         return answers
 
@@ -182,16 +176,12 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str
 
 
 async def _complete(segment: Segment, values: Any) -> str:
-    workflow, graph = segment.entry.workflow, segment.entry.graph
-    shown = graph.output_channels if isinstance(graph.output_channels, list) else [graph.output_channels]
-    state = dict(values)
-    result = {name: state[name] for name in shown if name in state}
+    workflow, state = segment.entry.workflow, dict(values)
+    result = segment.entry.graph.shown(state)
     try:
         checked = workflow.result_type.model_validate(result) if workflow.result_type else result
     except ValidationError as exc:
-        return await _fail(
-            segment, errors.OutputInvalid(f"the result does not fit the output schema: {exc}", "see state")
-        )
+        return await _fail(segment, errors.OutputInvalid(f"the result does not fit the output schema: {exc}"))
     measures = workflow.measures(view(workflow.schema, state)) if workflow.measures else {}
     data = {"cycle_s": _cycle(segment), "sla_met": _sla_met(segment), "measures": measures}
     return await _end(segment, "completed", data, to_jsonable_python(checked), None)
@@ -213,7 +203,7 @@ async def _end(segment: Segment, status: str, data: dict[str, Any], result: Any,
         _write_left(tx, segment)
         tx.append(event)
         freed = leases.release_all(tx, tenant, case_id, at)
-        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at, result, error))
+        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at=at, result=result, error=error))
 
     segment.services.freed(tenant, await segment.services.db.commit(end, claim=segment.claim))
     return status
@@ -224,32 +214,30 @@ async def _set(segment: Segment, status: str, reason: str | None = None) -> str:
 
     def change(tx: Transaction) -> None:
         _write_left(tx, segment)
-        cases.set_status(tx, tenant, case_id, status, at, reason)
+        cases.set_status(tx, tenant, case_id, status, at=at, reason=reason)
 
     await segment.services.db.commit(change, claim=segment.claim)
     return status
 
 
-def _obstacle(services: Services, entry: Registered, row: Row) -> str:
+def _obstacle(services: Services, entry: Registered | None, row: Row) -> str:
     """Why a case cannot be driven now; empty when it can."""
-    which = f"workflow {row['workflow']} version {row['version']}"
+    which, targets = f"workflow {row['workflow']} version {row['version']}", [f"workflow:{row['workflow']}"]
+    if entry is None:
+        return f"{which} is not registered"
     if entry.digest != row["graph_digest"]:
         return f"{which} has another structure than the case began with"
     if missing := entry.missing(services.tools):
         return f"{which} needs tools that are not registered: {', '.join(missing)}"
-    targets = [f"workflow:{row['workflow']}"]
-    return (
-        services.switches.why(row["tenant"], targets)
-        if services.switches.state(row["tenant"], targets) == "off"
-        else ""
-    )
+    off = services.switches.state(row["tenant"], targets) == "off"
+    return services.switches.why(row["tenant"], targets) if off else ""
 
 
 async def _park(services: Services, claim: Claim, reason: str) -> str:
     """A case that cannot be driven now waits with that reason."""
     at = clock.iso(services.clock.now())
     await services.db.commit(
-        lambda tx: cases.set_status(tx, claim.tenant, claim.case_id, "waiting", at, reason), claim=claim
+        lambda tx: cases.set_status(tx, claim.tenant, claim.case_id, "waiting", at=at, reason=reason), claim=claim
     )
     return "waiting"
 
