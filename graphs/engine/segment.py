@@ -109,8 +109,8 @@ async def _invoke(segment: Segment, control: RunControl, answers: Mapping[str, A
     """One run of the graph, resumed with the answers that are there. Raises Rejected for a no to a plain node."""
     if refused := [answer for answer in answers.values() if isinstance(answer, errors.Rejected)]:
         raise refused[0]
-    graph, command = segment.entry.graph, Command[Any](resume=answers) if answers else None
-    shown = list(graph.stream_channels_list)
+    command: Command[Any] | None = Command(resume=dict(answers)) if answers else None
+    graph, shown = segment.entry.graph, list(segment.entry.graph.stream_channels_list)
     out = await graph.ainvoke(command, segment.config, version="v2", control=control, output_keys=shown)
     if segment.claim.poison is not None:
         raise errors.Stale(f"a write of the case failed: {segment.claim.poison.message}") from segment.claim.poison
