@@ -103,9 +103,10 @@ class Authority:
 
 
 def _row(place: str, row: Any) -> Row:
-    if not isinstance(row, Mapping) or (unknown := set(row) - set(_COLUMNS)):
-        extra = f": unknown column {', '.join(sorted(map(str, unknown)))}" if isinstance(row, Mapping) else ""
-        raise errors.ConfigurationError(f"{place} does not fit{extra}", f"columns are {', '.join(_COLUMNS)}")
+    unknown = sorted(map(str, set(row) - set(_COLUMNS))) if isinstance(row, Mapping) else ["no row at all"]
+    if unknown:
+        hint = f"columns are {', '.join(_COLUMNS)}"
+        raise errors.ConfigurationError(f"{place} does not fit: {', '.join(unknown)}", hint)
     try:
         currency = str(row["currency"])
         sums = {name: _amount(row[name], currency) for name in _COLUMNS[3:] if row.get(name) is not None}

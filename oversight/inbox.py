@@ -140,6 +140,10 @@ class Inbox:
         Give `digest` to be sure that it is the action you saw. Raises NotAuthorized, AlreadyDecided, Expired,
         Conflict (another digest), InputError (a task, an edit or a response that does not fit), NotFound.
         """
+        if not isinstance(decision, Decision):
+            raise errors.InputError(
+                f"{decision!r} is no decision", "write Decision.approve(), .reject, .edit or .respond"
+            )
         item = await self.get(item_id, tenant=tenant)
         if item.kind == "task" or decision.kind == "complete":
             raise errors.InputError(f"{item.id} takes no {decision.kind!r}", "complete tasks, decide everything else")

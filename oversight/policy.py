@@ -111,8 +111,7 @@ class Policies:
         part = self._slices[request.action]
         named = authorities_named(statement.node for statement in part.statements.values())
         gate = str(request.context.get("authority", ""))
-        listed = dict.fromkeys([*([gate] if gate else []), *named])
-        return need(part, list(listed), request)
+        return need(part, list(dict.fromkeys(name for name in (gate, *named) if name)), request)
 
     def who(
         self, request: Request, authority: str, people: Iterable[Person], excluded: Iterable[str] = ()

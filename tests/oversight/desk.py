@@ -84,4 +84,5 @@ class Desk:
 
     def exception(self, item_id: str = "x1", **more: Any) -> Item:
         """Something for the workflow's owner or an operator."""
-        return Item(item_id, "default", "exception", "c1", **({"workflow": "buying", "task": "pick"} | more))
+        given: dict[str, Any] = {"workflow": "buying", "task": "pick"}
+        return Item(item_id, "default", "exception", "c1", **(given | more))

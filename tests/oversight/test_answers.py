@@ -190,6 +190,14 @@ async def test_a_cancelled_caller_has_decided_and_the_engine_is_woken(
     assert (await desk.inbox.get("i1")).decided_by == "person:bo"
 
 
+@pytest.mark.parametrize("said", ["approve", True, None, {"kind": "approve"}, Decision])
+async def test_what_is_no_decision_is_refused(desk: Desk, said: Any) -> None:
+    await desk.open(desk.approval())
+    with pytest.raises(errors.InputError, match="no decision"):
+        await desk.inbox.decide("i1", said, by="person:bo")
+    assert (await desk.inbox.get("i1")).open
+
+
 # edits
 
 

@@ -236,13 +236,27 @@ def test_explain_tells_decision_need_who_and_conditions() -> None:
     assert policies.explain(ask(policies, 100))["decision"] == "allowed"
 
 
-def test_shipped_policies_bind_on_any_plane() -> None:
-    for actions in ([], [PO], [GATE], [ActionSpec("cmms.create_work_order", "write", "cmms", "cmms:write", {
-        "properties": {"priority": {"type": "integer"}}, "required": ["priority"]})]):  # fmt: skip
-        policies = Policies()
-        policies.bind(actions, (), ())
-        assert policies.check() == []
-        assert policies.hints() == []
+ORDER = ActionSpec(
+    "cmms.create_work_order",
+    system="cmms",
+    args={"properties": {"priority": {"type": "integer"}}, "required": ["priority"]},
+)
+
+
+@pytest.mark.parametrize("actions", [[], [PO], [GATE], [ORDER], [ActionSpec("cmms.report", system="cmms")]])
+def test_shipped_policies_bind_on_any_plane(actions: list[ActionSpec]) -> None:
+    policies = Policies()
+    policies.bind(actions, (), ())
+    assert policies.check() == []
+    assert policies.hints() == []
+
+
+def test_a_list_of_the_shipped_policies_holds_for_those_of_its_actions_that_are_there() -> None:
+    policies = Policies()
+    policies.bind([ActionSpec("cmms.report", system="cmms")], (), ())
+    report = Request("cmms.report", "agent:x", frozenset({"maintenance-agent"}), "cmms")
+    context = policies.complete_context("cmms.report", {})
+    assert policies.decide(replace(report, context=context)).policy_ids == ["maintenance.write"]
 
 
 def test_hints_name_roles_that_nobody_has() -> None:
@@ -268,7 +282,8 @@ def test_facts_are_typed_and_complete() -> None:
     )
     assert policies.check() == []
     assert policies.decide(ask(policies)).allowed
-    for fact in ({"frozen": True}, {"open": 4}, {"site": "x"}, {"seen": {"y"}}, {"open": "4"}):
+    facts: list[dict[str, Any]] = [{"frozen": True}, {"open": 4}, {"site": "x"}, {"seen": {"y"}}, {"open": "4"}]
+    for fact in facts:
         assert not policies.decide(ask(policies, **fact)).allowed
 
 
