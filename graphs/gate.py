@@ -40,11 +40,12 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Missing:
-    """A request that is not allowed yet, why, and which approvals would change that."""
+    """A request that is not allowed yet, why, which approvals would change that, and how many were asked before."""
 
     request: Request
     verdict: Verdict
     wanted: Mapping[str, int]
+    stage: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
             _note(here, asked, "denied", verdict)
             return _Answer("rejected", [reason.text for reason in verdict.reasons], "denied")
         item = next((item for item in items if item.open), None)
-        item = item or _item(here, gate, asked, granted, _Missing(request, verdict, wanted))
+        item = item or _item(here, gate, asked, granted, _Missing(request, verdict, wanted, len(closed)))
         _note(here, asked, "asked", verdict, item)
         await performance.ask(item, performance.here())
         used = len(closed) + 1
@@ -139,7 +140,8 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
     who = services.policies.who(request, authority, services.actors.people(), excluded)
     nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
     return Item(
-        id=digest([asked.effect, asked.action["digest"], authority, len(granted)])[:32],
+        # Counted by what was asked: an approval that no longer holds has an item all the same.
+        id=digest([asked.effect, asked.action["digest"], authority, missing.stage])[:32],
         tenant=case.tenant,
         kind="approval",
         case_id=case.case_id,
@@ -155,7 +157,7 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
         eligible=who,
         reasons=[*verdict.reasons, *nobody],
         evidence={"shown": request.context["args"]},
-        stage=len(granted),
+        stage=missing.stage,
         due=clock.iso(here.now() + gate.sla) if gate.sla else None,
         policy_version=verdict.version,
         request=request,
