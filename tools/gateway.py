@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from interlock import errors
 from interlock.clock import Clock
 from interlock.ids import Reason
 from interlock.observability.ledger import Ledger
@@ -41,7 +42,7 @@ __all__ = ["DEV_USER", "Gateway"]
 
 _log = logging.getLogger(__name__)
 # How a flight ends: with the call's result, or because the call has to wait or be judged again.
-Ended = ToolResult | LeaseHeld | Moved
+Ended = ToolResult | errors.Denied | Moved
 # Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
 DEV_USER = "person:dev"
 
@@ -133,6 +134,8 @@ class Gateway:
                 return ended
             if isinstance(ended, LeaseHeld):
                 await self._wait_for(attempt, ended)
+            elif isinstance(ended, errors.Denied):
+                raise refused("limit", ended.message)
             await self._recall.load(attempt)
             if attempt.row is not None:
                 return await self._recorded(attempt)

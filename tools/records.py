@@ -10,7 +10,7 @@ from interlock.clock import Clock, iso
 from interlock.ids import Reason, digest
 from interlock.observability.ledger import Event, Ledger
 from interlock.oversight.inbox import Inbox, Item
-from interlock.oversight.leases import LeaseHeld, Leases
+from interlock.oversight.leases import Leases
 from interlock.oversight.limits import Limits
 from interlock.storage.claim import CLAIM, Apply, Claim
 from interlock.storage.database import Database
@@ -63,17 +63,17 @@ class Records:
         """The decision that a person has to be asked; to be committed with the question."""
         return self._decided(attempt, "asked", item.reasons, item)
 
-    async def intent(self, attempt: Attempt) -> LeaseHeld | Moved | None:
+    async def intent(self, attempt: Attempt) -> errors.Denied | Moved | None:
         """Make the intent durable, with lease, limits and used approvals; or say why it has to wait or be judged again.
 
         A no must not fail the unit: a failed unit would end the whole drive.
         """
 
-        def unit(tx: Transaction) -> LeaseHeld | Moved | None:
+        def unit(tx: Transaction) -> errors.Denied | Moved | None:
             try:
                 with tx.savepoint():
                     self._intend(tx, attempt)
-            except (LeaseHeld, Moved) as stop:
+            except (errors.Denied, Moved) as stop:  # a lease of another case, or sums out of range
                 return stop
             return None
 
