@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from langgraph.channels.last_value import LastValue
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from interlock import errors
@@ -33,12 +34,12 @@ class Registered:
             raise errors.InputError(f"input of {self.workflow.name!r}: {wrong}", "correct the fields named") from exc
 
     def as_state(self, value: Any) -> dict[str, Any]:
-        """A validated input as the state's first values: those that were given."""
-        if isinstance(value, BaseModel):
-            return {name: getattr(value, name) for name in type(value).model_fields}
-        if is_dataclass(value):
-            return {field.name: getattr(value, field.name) for field in fields(value)}
-        return dict(value)
+        """A validated input as the first values of the channels; None is no news for one that has a reducer."""
+        names = type(value).model_fields if isinstance(value, BaseModel) else value
+        names = [field.name for field in fields(value)] if is_dataclass(value) else names
+        given = {name: value[name] if isinstance(value, Mapping) else getattr(value, name) for name in names}
+        channels = self.workflow.channels
+        return {n: v for n, v in given.items() if v is not None or isinstance(channels.get(n), LastValue)}
 
     def missing(self, tools: Container[str]) -> list[str]:
         """The tools that its tasks name and that are not registered."""

@@ -65,14 +65,23 @@ __all__ = [
 
 
 class InterlockError(Exception):
-    """Root of the tree. `code` is stable, `hint` says what to do."""
+    """Root of the tree. `code` is stable, `hint` says what to do.
+
+    In a list of started cases it stands for a start that was refused: `status` is "failed", as of a case.
+    """
 
     code: ClassVar[str] = "interlock"
+    status: ClassVar[str] = "failed"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def error(self) -> dict[str, str]:
+        """Code, message and hint, as interfaces show them."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

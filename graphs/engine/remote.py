@@ -62,7 +62,7 @@ class CommandServer:
         try:
             return {"value": await self._call(orjson.loads(line))}
         except errors.InterlockError as exc:
-            return {"error": {"code": exc.code, "message": exc.message, "hint": exc.hint}}
+            return {"error": exc.error}
         except (ValueError, TypeError, KeyError) as exc:
             return {"error": {"code": "input", "message": f"not understood: {exc}", "hint": "use the CLI"}}
 
