@@ -85,10 +85,10 @@ async def graph(db: Database, ledger: Ledger, case: str) -> None:
 
     builder = StateGraph(State).add_node("step", step).add_edge(START, "step")
     builder.add_conditional_edges("step", lambda state: "step" if len(state["done"]) < STEPS else "__end__")
-    compiled = builder.compile(Checkpoints(db))
+    compiled: Any = builder.compile(Checkpoints(db))
     config: RunnableConfig = {"configurable": {"thread_id": case}, "recursion_limit": 10_000}
     CLAIM.set(await claim(db, case))
-    value = None if (await compiled.aget_state(config)).next else {"done": []}
+    value: dict[str, Any] | None = None if (await compiled.aget_state(config)).next else {"done": []}
     async for update in compiled.astream(value, config, stream_mode="updates", durability="sync"):
         tell(case, update["step"]["done"][0])
 

@@ -237,6 +237,12 @@ async def test_any_json_comes_back_as_it_was(values: list[Any]) -> None:
         await db.close()
 
 
+async def test_counting_the_events_of_cases(ledger: Ledger) -> None:
+    await ledger.record(*(said(ledger, n, case=f"c{n % 3}", tenant=f"t{n % 2}") for n in range(60)))
+    assert await ledger.count("t0", ["c0", "c2", "c2", "no such case"]) == 20
+    assert await ledger.count("t0", []) == await ledger.count("acme", ["c0"]) == 0
+
+
 # verification
 
 

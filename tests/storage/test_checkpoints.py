@@ -30,6 +30,7 @@ from interlock.storage.checkpoint_rows import PAGE
 from interlock.storage.checkpoints import Checkpoints, strict_serializer
 from interlock.storage.claim import TENANT
 from interlock.storage.database import Database, Reader, Transaction
+from tests.storage.units import statement
 
 
 class State(TypedDict, total=False):
@@ -257,7 +258,7 @@ async def test_a_row_without_metadata_has_none(db: Database, saver: Checkpoints)
 async def test_a_stored_value_that_cannot_be_read_is_a_clear_error(db: Database, saver: Checkpoints) -> None:
     await saver.aput(thread(), empty_checkpoint(), {"source": "loop", "step": 0}, {})
     for change in ("type = 'pickle'", "checkpoint = x'c1'", "checkpoint = x''"):
-        await db.commit(lambda tx, change=change: tx.execute(f"UPDATE checkpoints SET {change}"))
+        await db.commit(statement(f"UPDATE checkpoints SET {change}"))
         with pytest.raises(errors.StorageError, match="cannot be read") as caught:
             await saver.aget_tuple(thread())
         assert caught.value.hint

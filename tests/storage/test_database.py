@@ -15,6 +15,7 @@ import pytest
 
 from interlock import errors
 from interlock.storage.database import Database, Transaction
+from interlock.storage.integrity import damage
 from interlock.storage.migrations import HEAD
 from tests.storage.units import big_rows, put, targets
 
@@ -165,6 +166,24 @@ async def test_a_corrupt_file_is_a_clear_error_and_stays_as_it_is(
     assert caught.value.hint
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("spoil", [overwritten, replaced, cut_off, noise])
+async def test_damage_is_found_without_a_change(path: Path, spoil: Callable[[Path], None]) -> None:
+    db = await Database.open(f"sqlite:///{path}")
+    await db.commit(big_rows(300))
+    assert damage(path) == []
+    await db.close()
+    assert damage(path) == []
+    spoil(path)
+    before = path.read_bytes()
+    assert 0 < len(damage(path)) <= 20
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_not_there_is_no_sound_database(path: Path) -> None:
+    assert damage(path)
+    assert not path.exists()
 
 
 async def test_a_folder_is_no_database(tmp_path: Path) -> None:

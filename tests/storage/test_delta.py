@@ -27,10 +27,11 @@ def extend(state: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
 
 
 def state_type(frequency: int) -> Any:
-    often = DeltaChannel(extend, snapshot_frequency=frequency)
-    seldom = DeltaChannel(extend, snapshot_frequency=2 * frequency)
+    often: DeltaChannel[Any] = DeltaChannel(extend, snapshot_frequency=frequency)
+    seldom: DeltaChannel[Any] = DeltaChannel(extend, snapshot_frequency=2 * frequency)
     keys = {"log": Annotated[list[Any], often], "other": Annotated[list[Any], seldom], "turns": int}
-    return TypedDict("Growing", keys, total=False)  # type: ignore[misc]  # made while running: the frequency varies
+    made: Any = TypedDict  # by a call: the frequency is known only now
+    return made("Growing", keys, total=False)
 
 
 def looping(frequency: int, workers: int = 3, turns: int = 4) -> StateGraph[Any, Any, Any, Any]:
@@ -173,7 +174,7 @@ async def test_a_fork_follows_its_own_ancestors(saver: Checkpoints, frequency: i
 
 
 async def two_runs(saver: Checkpoints, frequency: int) -> Any:
-    graph = looping(frequency).compile(saver)
+    graph: Any = looping(frequency).compile(saver)
     for number in (1, 2):
         config = {**thread(), "metadata": {"run_id": f"run {number}"}}
         await graph.ainvoke({"log": [f"start {number}"], "turns": 0}, config, durability="sync")
@@ -229,7 +230,8 @@ async def test_whatever_is_done_a_reload_equals_what_the_run_saw(frequency: int,
 
 
 async def live(saver: Checkpoints, frequency: int, steps: list[str]) -> None:
-    graph, name, expected = await run(saver, frequency), "t", ["start", *EXPECTED]
+    graph, name = await run(saver, frequency), "t"
+    expected: list[Any] = ["start", *EXPECTED]
     for number, step in enumerate(steps):
         if step == "answer":
             started = {"log": [f"again {number}"], "turns": 4}

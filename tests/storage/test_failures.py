@@ -77,12 +77,9 @@ async def test_it_goes_on_after_the_disk_was_full(filed: Database) -> None:
 async def test_a_batch_that_hits_the_full_disk_fails_as_a_whole_and_every_caller_hears_it(filed: Database) -> None:
     one, two, three = [await claimed(filed, case) for case in ("one", "two", "three")]
     await pages(filed, 4)
-    small, large, later = await asyncio.gather(
-        filed.commit(put("small"), claim=one),
-        filed.commit(big("too much"), claim=two),
-        filed.commit(put("later"), claim=three),
-        return_exceptions=True,
-    )
+    units = ((put("small"), one), (big("too much"), two), (put("later"), three))
+    waiting: list[Any] = [filed.commit(unit, claim=claim) for unit, claim in units]
+    small, large, later = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(large, errors.DiskFull)
     written = await filed.read(targets)
     assert [isinstance(small, errors.DiskFull), "small" in written] in ([True, False], [False, True])
@@ -141,7 +138,7 @@ class Breaking(sqlite3.Connection):
 
 
 class BreakingCursor(sqlite3.Cursor):
-    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+    def execute(self, sql: str, *args: Any) -> BreakingCursor:
         break_on(sql)
         return super().execute(sql, *args)
 
@@ -193,7 +190,7 @@ def stored(path: Path) -> list[str]:
 )
 async def test_no_caller_hangs_and_the_next_unit_is_written(path: Path, fail: dict[str, int]) -> None:
     with committer(path, fail) as broken:
-        outcomes = []
+        outcomes: list[Any] = []
         for n in range(6):
             async with asyncio.timeout(30):
                 outcomes += await asyncio.gather(broken.commit(big(f"t{n}", 1), None), return_exceptions=True)

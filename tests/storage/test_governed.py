@@ -6,6 +6,7 @@ import asyncio
 import operator
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -171,13 +172,18 @@ async def test_a_lost_write_of_one_case_does_not_touch_another(
         other.add_edge(f"s{number - 1}" if number else START, f"s{number}")
     others = [f"other {n}" for n in range(10)]
     claims = [await claimed(db, name) for name in others]
-    results = await asyncio.gather(
+    results: list[Any] = await asyncio.gather(
         drive(graph, claim, {"done": []}),
         *(drive(other.compile(saver), one, {"done": []}, one.case_id) for one in claims),
         return_exceptions=True,
     )
     assert isinstance(results[0], errors.StorageError)
     assert [one["done"] for one in results[1:]] == [ALL] * 10
+
+
+def write_left(claim: Claim, tx: Transaction) -> None:
+    for apply in claim.take_all():
+        apply(tx)
 
 
 async def test_a_run_cancelled_anywhere_leaves_state_and_ledger_agreeing(
@@ -195,7 +201,7 @@ async def test_a_run_cancelled_anywhere_leaves_state_and_ledger_agreeing(
         await running.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await db.commit(lambda tx, claim=claim: [apply(tx) for apply in claim.take_all()])  # as the engine does
+        await db.commit(partial(write_left, claim))  # as the engine does
         claim = await reclaimed(db, claim)
         rows, state = await noted(ledger), await graph.aget_state(config())
         assert state.values["done"] == ALL[: len(state.values["done"])]
@@ -407,7 +413,7 @@ async def test_whole_threads_of_cases_are_left_alone_without_their_claim(
     db: Database, saver: Checkpoints, claim: Claim
 ) -> None:
     graph = await finished(saver, claim)
-    plain = StateGraph(State).add_node("one", lambda _: {"done": ["plain"]}).add_edge(START, "one").compile(saver)
+    plain: Any = StateGraph(State).add_node("one", lambda _: {"done": ["plain"]}).add_edge(START, "one").compile(saver)
     run = {**config("plain"), "metadata": {"run_id": "r"}}
     await plain.ainvoke({"done": []}, run, durability="sync")
     CLAIM.set(claim)
@@ -454,7 +460,7 @@ async def test_a_claim_brings_its_tenant(db: Database, saver: Checkpoints) -> No
 async def test_a_plain_thread_inside_a_driven_case_is_stored_without_the_claim(
     db: Database, saver: Checkpoints, claim: Claim
 ) -> None:
-    inner = StateGraph(State).add_node("one", lambda _: {"done": ["inner"]}).add_edge(START, "one").compile(saver)
+    inner: Any = StateGraph(State).add_node("one", lambda _: {"done": ["inner"]}).add_edge(START, "one").compile(saver)
 
     async def outer(state: State) -> dict[str, Any]:
         own = {"configurable": {"thread_id": "own thread", "checkpoint_ns": ""}}
@@ -471,7 +477,7 @@ async def test_sync_use_is_governed_too(db: Database, saver: Checkpoints, ledger
         note(ledger, config, "sync")
         return {"done": ["sync"]}
 
-    graph = StateGraph(State).add_node("step", step).add_edge(START, "step").compile(saver)
+    graph: Any = StateGraph(State).add_node("step", step).add_edge(START, "step").compile(saver)
     CLAIM.set(claim)
     result = await asyncio.to_thread(graph.invoke, {"done": []}, config(), durability="sync")
     assert result["done"] == await noted(ledger) == ["sync"]

@@ -183,7 +183,7 @@ def test_an_error_of_the_database_layer_without_a_driver_error_stays(monkeypatch
     def refuse(*_: object) -> None:
         raise sa.exc.DBAPIError("statement", {}, ValueError("odd"))
 
-    monkeypatch.setattr(migrate.command, "upgrade", refuse)
+    monkeypatch.setattr(command, "upgrade", refuse)
     with pytest.raises(sa.exc.DBAPIError):
         upgrade(lambda: sqlite3.connect(":memory:", isolation_level=None))
 

@@ -21,6 +21,11 @@ def event(case: str | None = None, identity: str | None = None, tenant: str = "d
     return Event("case.resumed", tenant, case, "person:ana", data, AT, identity)
 
 
+def statement(sql: str, *params: object) -> Callable[[Transaction], int]:
+    """A unit of one statement."""
+    return lambda tx: tx.execute(sql, params)
+
+
 def put(target: str, state: object = "on") -> Callable[[Transaction], str]:
     """A unit that writes one row and gives the row's name."""
 
