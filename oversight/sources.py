@@ -17,6 +17,7 @@ Source = str | Path | Mapping[str, "str | Authority"] | None
 
 SHIPPED = Path(__file__).parent / "policies"
 _BUILTIN = "builtin.cedar"
+_MATRICES = frozenset({".yaml", ".yml"})
 
 
 def read_source(source: Source) -> dict[str, str]:
@@ -33,16 +34,25 @@ def read_source(source: Source) -> dict[str, str]:
 
 def _files(source: str | Path | Mapping[str, str | Authority]) -> dict[str, str]:
     if isinstance(source, Mapping):
-        return {name: text.cedar() if isinstance(text, Authority) else text for name, text in source.items()}
+        return {str(name): _text(name, text) for name, text in source.items()}
     path = Path(source)
-    found = sorted([*path.glob("*.cedar"), *path.glob("*.yaml")]) if path.is_dir() else [path]
+    suffixes = {".cedar", *_MATRICES}
+    found = sorted(file for file in path.iterdir() if file.suffix in suffixes) if path.is_dir() else [path]
     if not found:
         raise errors.ConfigurationError(f"no *.cedar file in {path}", "name a folder with policies, or a file")
     return {file.name: _read(file) for file in found}
 
 
+def _text(name: object, text: object) -> str:
+    if isinstance(text, Authority):
+        return text.cedar()
+    if not isinstance(text, str):
+        raise errors.ConfigurationError(f"policies {name!r} are {type(text).__name__}", "give text, or an Authority")
+    return text
+
+
 def _read(path: Path) -> str:
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix in _MATRICES:
         return Authority.load(path).cedar()
     try:
         return path.read_text("utf-8-sig")

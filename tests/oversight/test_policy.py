@@ -302,9 +302,10 @@ def test_a_rule_for_all_actions_may_test_a_fact_that_only_some_have() -> None:
 def test_a_set_is_read_from_a_folder_a_file_or_texts(tmp_path: Path) -> None:
     (tmp_path / "a.cedar").write_text("\ufeff" + ANYONE, "utf-8")
     (tmp_path / "b.yaml").write_text("- {role: cfo, action: erp.create_po, currency: EUR, per_act: 10}", "utf-8")
+    (tmp_path / "c.yml").write_text("- {role: hr, action: erp.create_po, currency: EUR, per_act: 10}", "utf-8")
     (tmp_path / "notes.txt").write_text("no policy", "utf-8")
     folder = Policies(tmp_path)
-    assert list(folder.files) == ["builtin.cedar", "a.cedar", "b.yaml"]
+    assert list(folder.files) == ["builtin.cedar", "a.cedar", "b.yaml", "c.yml"]
     folder.bind(ACTIONS, (), ("cfo",))
     assert folder.check() == []
     assert list(Policies(tmp_path / "a.cedar").files) == ["builtin.cedar", "a.cedar"]
@@ -316,6 +317,9 @@ def test_a_source_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
         with pytest.raises(errors.ConfigurationError) as caught:
             Policies(source)
         assert caught.value.hint
+    for text in (None, 5, b"permit", Path("x.cedar")):
+        with pytest.raises(errors.ConfigurationError):
+            Policies({"x": text})  # type: ignore[dict-item]
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(errors.ConfigurationError, match=r"no \*\.cedar"):
