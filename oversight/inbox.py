@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-import jsonschema_rs
-import orjson
-
 from interlock import errors
 from interlock.clock import Clock, iso
-from interlock.ids import canonical
 from interlock.observability.ledger import Ledger
+from interlock.oversight import inbox_events
 from interlock.oversight import inbox_rows as rows
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
 from interlock.oversight.eligibility import Eligibility, expired
-from interlock.oversight.items import Decision, Item, Kind, Page
+from interlock.oversight.items import Decision, Item, Kind, Page, check_output
 from interlock.oversight.need import separated
 from interlock.oversight.policy import Policies
 from interlock.storage.claim import Apply
@@ -98,7 +95,9 @@ class Inbox:
     def opening(self, item: Item) -> Apply:
         """What inserts an item, once, and tells the ledger: for `claim.later` or a commit of its own."""
         opened = replace(item, opened_at=item.opened_at or iso(self._clock.now()))
-        event = self._event("inbox.opened", opened, "", opened.opened_at, f"opened:{item.id}", **_opened(opened))
+        event = self._event(
+            "inbox.opened", opened, "", opened.opened_at, f"opened:{item.id}", **inbox_events.opened(opened)
+        )
 
         def apply(tx: Transaction) -> None:
             if rows.insert(tx, opened):
@@ -168,7 +167,7 @@ class Inbox:
         if (first := rows.answered(item, decision, by)) is not None:
             return first
         await self._permitted(item, by, None)
-        _fits(item, output)
+        check_output(item, output)
         return await self._settle(item, decision, "inbox.completed", None, by=by, comment=comment)
 
     async def expire(self, item_id: str, *, tenant: str | None = None) -> Item:
@@ -198,7 +197,7 @@ class Inbox:
         if decision.kind == "edit":
             return replace(decision, digest=self.digest_of(item, decision.args or {}))
         if decision.kind == "respond" and item.kind == "exception":
-            _fits(item, decision.value)
+            check_output(item, decision.value)
         return replace(decision, digest=item.digest)
 
     async def _permitted(self, item: Item, by: str, request: Request | None) -> Person:
@@ -207,11 +206,14 @@ class Inbox:
             person = self._eligibility.person(by)
             self._eligibility.check(item, person, request)
         except errors.NotAuthorized as exc:
-            data = {"what": f"inbox item {item.id}", "why": exc.message}
-            where = {"tenant": item.tenant, "case_id": item.case_id, "actor": str(by)}
-            await self._ledger.record(self._ledger.event("access.denied", **where, data=data))
+            await self._denied(item, by, exc)
             raise
         return person
+
+    async def _denied(self, item: Item, by: str, exc: errors.NotAuthorized) -> None:
+        data = {"what": f"inbox item {item.id}", "why": exc.message}
+        where = {"tenant": item.tenant, "case_id": item.case_id, "actor": str(by)}
+        await self._ledger.record(self._ledger.event("access.denied", **where, data=data))
 
     async def _settle(
         self, item: Item, decision: Decision, event_type: str, request: Request | None, *, by: str, comment: str
@@ -224,11 +226,17 @@ class Inbox:
         def apply(tx: Transaction) -> Item:
             settled, first = rows.settle(tx, item, answer)
             if first:
-                data = _decided(settled, request) if status == "decided" else _completed(settled)
-                tx.append(self._event(event_type, settled, by, at, f"{status}:{item.id}", **data))
+                told = (
+                    inbox_events.decided(settled, request) if status == "decided" else inbox_events.completed(settled)
+                )
+                tx.append(self._event(event_type, settled, by, at, f"{status}:{item.id}", **told))
             return settled
 
-        return await asyncio.shield(self._commit(apply))
+        try:
+            return await asyncio.shield(self._commit(apply))
+        except errors.NotAuthorized as exc:  # another stage was decided by the same person
+            await self._denied(item, by, exc)
+            raise
 
     async def _commit(self, apply: Callable[[Transaction], Item]) -> Item:
         """Commit and wake the engine; shielded, since a commit outlives the caller who was cancelled."""
@@ -273,46 +281,6 @@ class Inbox:
         content = {"item": item.id, **data}
         where = {"tenant": item.tenant, "case_id": item.case_id}
         return self._ledger.event(type_, **where, actor=by, data=content, identity=identity, at=at)
-
-
-def _opened(item: Item) -> dict[str, Any]:
-    return {
-        "kind": item.kind, "task": item.task, "authority": item.authority, "need": dict(item.need), "due": item.due,
-        "tool": item.action.get("tool"), "digest": item.digest, "money": item.money,
-    }  # fmt: skip
-
-
-def _decided(item: Item, request: Request | None) -> dict[str, Any]:
-    decision = item.decision
-    assert decision is not None, "a settled item has its decision"
-    return {
-        "kind": item.kind, "task": item.task, "decision": decision.kind, "digest": decision.digest,
-        "money": _money(item, request), "comment": item.comment, "opened_at": item.opened_at,
-        "claimed_at": item.claimed_at, "policy_version": item.policy_version, "evidence_hash": item.evidence_hash,
-    }  # fmt: skip
-
-
-def _completed(item: Item) -> dict[str, Any]:
-    return {"task": item.task, "opened_at": item.opened_at, "claimed_at": item.claimed_at}
-
-
-def _money(item: Item, request: Request | None) -> Any:
-    """What was decided on: after an edit the money of the edited action."""
-    if item.decision is None or item.decision.kind != "edit" or request is None or not request.context.get("currency"):
-        return item.money
-    return {"amount": request.context["amount"], "currency": request.context["currency"]}
-
-
-def _fits(item: Item, output: Any) -> None:
-    """Raises InputError on an output that is no JSON, or not what the item's schema asks for."""
-    value = orjson.loads(canonical(output))
-    if item.output_schema is None:
-        return
-    try:
-        jsonschema_rs.validator_for(dict(item.output_schema)).validate(value)
-    except jsonschema_rs.ValidationError as exc:
-        where = "/".join(str(part) for part in exc.instance_path) or "the output"
-        raise errors.InputError(f"{where}: {exc.message}", "hand in what the task's output schema asks for") from exc
 
 
 def _nobody(tenant: str, case_id: str) -> None:

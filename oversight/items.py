@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
+import jsonschema_rs
 import orjson
 
 from interlock import errors
@@ -13,7 +14,7 @@ from interlock.ids import Reason, canonical, digest
 from interlock.oversight.actions import Request
 from interlock.storage.database import Row
 
-__all__ = ["COLUMNS", "Decision", "Item", "Kind", "Page", "from_row", "to_row"]
+__all__ = ["COLUMNS", "Decision", "Item", "Kind", "Page", "check_output", "from_row", "to_row"]
 
 T = TypeVar("T")
 Kind = Literal["approval", "task", "exception"]
@@ -146,6 +147,18 @@ class Item:
         shown["decision"] = self.decision.as_json() if self.decision else None
         shown["reasons"] = [list(reason) for reason in self.reasons]
         return shown
+
+
+def check_output(item: Item, output: Any) -> None:
+    """Raises InputError on an output that is no JSON, or not what the item's schema asks for."""
+    value = orjson.loads(canonical(output))
+    if item.output_schema is None:
+        return
+    try:
+        jsonschema_rs.validator_for(dict(item.output_schema)).validate(value)
+    except jsonschema_rs.ValidationError as exc:
+        where = "/".join(str(part) for part in exc.instance_path) or "the output"
+        raise errors.InputError(f"{where}: {exc.message}", "hand in what the task's output schema asks for") from exc
 
 
 @dataclass(frozen=True)

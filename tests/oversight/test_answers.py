@@ -149,8 +149,7 @@ async def test_another_person_for_each_stage_but_not_for_another_call(desk: Desk
     await desk.inbox.decide("a", YES, by="person:bo")
     await desk.open(desk.approval("b", stage=1))
     await desk.open(desk.approval("other", effect_key="e2"))
-    with pytest.raises(errors.NotAuthorized, match="another stage"):
-        await desk.inbox.decide("b", YES, by="person:bo")
+    assert "another stage" in await refused(desk, "b", "person:bo")
     await desk.inbox.decide("other", YES, by="person:bo")
     await desk.inbox.decide("b", YES, by="person:cy")
 
