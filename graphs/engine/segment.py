@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from interlock.storage.database import Reader, Row
     from interlock.storage.transaction import Transaction
 
-_ANSWERED = "SELECT status, decision, decided_by FROM inbox WHERE tenant = ? AND id = ?"
+_ITEM = "SELECT status, decision, decided_by FROM inbox WHERE tenant = ? AND case_id = ? AND id = ?"
 _CLOSED = frozenset({"decided", "completed", "expired"})
 _ROUNDS = 1000
 
@@ -135,23 +135,34 @@ def _answers(tx: Reader, claim: Claim, interrupts: Sequence[Interrupt]) -> dict[
 
 
 def _answer(tx: Reader, claim: Claim, interrupt: Interrupt) -> Any:
-    item = item_of(interrupt)
-    if item is not None and item.startswith(CHILD):
-        child = cases.get(tx, claim.tenant, item.removeprefix(CHILD))
+    ours = _ours(tx, claim, interrupt)
+    if ours is not None and ours.startswith(CHILD):
+        child = cases.get(tx, claim.tenant, ours.removeprefix(CHILD))
         return True if child is not None and child["status"] in cases.ENDED else None
-    row = tx.row(_ANSWERED, (claim.tenant, item or foreign_id(claim.case_id, interrupt)))
+    row = tx.row(_ITEM, (claim.tenant, claim.case_id, ours or foreign_id(claim.case_id, interrupt)))
     if row is None or row["status"] not in _CLOSED:
         return None
     decision = orjson.loads(row["decision"]) if row["decision"] else {"kind": row["status"]}
-    if item is not None:
+    if ours is not None:
         return decision
     if decision["kind"] == "reject" and not understands_no(interrupt.value):
         return errors.Rejected(f"{row['decided_by']} said no: {decision['why']}", why=decision["why"])
     return resume_value(interrupt.value, decision)
 
 
+def _ours(tx: Reader, claim: Claim, interrupt: Interrupt) -> str | None:
+    """The item or child of this case that an interrupt names; None for a question of a plain node, whatever it says."""
+    item = item_of(interrupt)
+    if item is None:
+        return None
+    if item.startswith(CHILD):
+        child = cases.get(tx, claim.tenant, item.removeprefix(CHILD))
+        return item if child is not None and child["parent_id"] == claim.case_id else None
+    return item if tx.row(_ITEM, (claim.tenant, claim.case_id, item)) is not None else None
+
+
 def item_of(interrupt: Interrupt) -> str | None:
-    """The inbox item, or child case, behind an interrupt of ours; None for any other."""
+    """The inbox item, or child case, that an interrupt names."""
     value = interrupt.value
     ours = value.get("interlock") if isinstance(value, Mapping) else None
     return str(ours["item"]) if isinstance(ours, Mapping) and "item" in ours else None
@@ -160,12 +171,12 @@ def item_of(interrupt: Interrupt) -> str | None:
 async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
     """Set the case to waiting, unless an answer has arrived meanwhile: then give the answers there are."""
     tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
-    openings = [foreign_item(segment, i) for i in interrupts if item_of(i) is None]
 
     def settle(tx: Transaction) -> dict[str, Any]:
         _write_left(tx, segment)
-        for opening in openings:
-            opening(tx)
+        for interrupt in interrupts:
+            if _ours(tx, segment.claim, interrupt) is None:
+                foreign_item(segment, interrupt)(tx)
         answers = _answers(tx, segment.claim, interrupts)
         if not answers:
             cases.set_status(tx, tenant, case_id, "waiting", at=at)
