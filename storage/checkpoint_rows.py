@@ -22,7 +22,18 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from interlock import errors
 from interlock.storage.transaction import Reader, Row, Transaction
 
-__all__ = ["Listing", "Place", "delete_thread", "load", "page", "put", "put_writes", "read_writes", "refuse_governed"]
+__all__ = [
+    "Listing",
+    "Place",
+    "configurable",
+    "delete_thread",
+    "load",
+    "page",
+    "put",
+    "put_writes",
+    "read_writes",
+    "refuse_governed",
+]
 
 PAGE = 100
 _KEY = "tenant = ? AND thread_id = ? AND checkpoint_ns = ?"
@@ -49,6 +60,11 @@ _KEEP_LAST = (
 _GOVERNED = "SELECT 1 FROM cases WHERE tenant = ? AND case_id = ?"
 
 
+def configurable(config: RunnableConfig | None) -> dict[str, Any]:
+    """What a run's config says of thread, namespace and checkpoint."""
+    return config.get("configurable", {}) if config else {}
+
+
 class Place(NamedTuple):
     """Where a checkpoint belongs."""
 
@@ -58,8 +74,8 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, tenant: str, config: RunnableConfig) -> Place:
-        configurable = config["configurable"]
-        return cls(tenant, str(configurable["thread_id"]), str(configurable.get("checkpoint_ns") or ""))
+        own = configurable(config)
+        return cls(tenant, str(own["thread_id"]), str(own.get("checkpoint_ns") or ""))
 
     def config(self, checkpoint_id: str) -> RunnableConfig:
         return {"configurable": {"thread_id": self.thread_id, "checkpoint_ns": self.ns, "checkpoint_id": checkpoint_id}}
@@ -80,13 +96,13 @@ class Listing(NamedTuple):
         metadata: Mapping[str, Any] | None,
         before: RunnableConfig | None,
     ) -> Listing:
-        configurable = config["configurable"] if config else {}
+        own = configurable(config)
         wanted = {
             "tenant = ?": tenant,
-            "thread_id = ?": configurable.get("thread_id"),
-            "checkpoint_ns = ?": configurable.get("checkpoint_ns"),
-            "checkpoint_id = ?": configurable.get("checkpoint_id"),
-            "checkpoint_id < ?": before["configurable"].get("checkpoint_id") if before else None,
+            "thread_id = ?": own.get("thread_id"),
+            "checkpoint_ns = ?": own.get("checkpoint_ns"),
+            "checkpoint_id = ?": own.get("checkpoint_id"),
+            "checkpoint_id < ?": configurable(before).get("checkpoint_id"),
         }
         chosen = {sql: str(value) for sql, value in wanted.items() if value is not None}
         return cls(" AND ".join(chosen), tuple(chosen.values()), metadata or {})
@@ -102,7 +118,7 @@ def put(
     """Encode now, store when the returned function is called."""
     kind, blob = encoded(serde, checkpoint, "the checkpoint")
     about = _metadata_bytes(get_checkpoint_metadata(config, metadata))
-    parent = config["configurable"].get("checkpoint_id")
+    parent = configurable(config).get("checkpoint_id")
     row = (*place, checkpoint["id"], parent, kind, blob, about)
     return lambda tx: _execute(tx, _PUT, row)
 

@@ -30,7 +30,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from interlock import errors
 from interlock.storage import checkpoint_rows, delta
-from interlock.storage.checkpoint_rows import Listing, Place, page
+from interlock.storage.checkpoint_rows import Listing, Place, configurable, page
 from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Database
 from interlock.storage.thread_care import copy_thread, forget_runs, keep_latest
@@ -236,7 +236,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
     ) -> Apply:
         with _poisoning(claim):
             store = checkpoint_rows.put_writes(
-                place, str(config["configurable"]["checkpoint_id"]), task, writes, self.serde
+                place, str(configurable(config)["checkpoint_id"]), task, writes, self.serde
             )
         return _together([store, *(claim.take(task[0]) if claim else ())])
 

@@ -43,7 +43,9 @@ def keep_latest(tx: Transaction, tenant: str, thread_id: str, serde: SerializerP
     for head in tx.rows(_HEADS, (tenant, thread_id)):
         place = Place(tenant, thread_id, head["checkpoint_ns"])
         kept = needed(tx, place, head["head"], serde)
-        _delete_checkpoints(tx, [(*place, row["checkpoint_id"]) for row in tx.rows(_IDS, place)], kept)
+        _delete_checkpoints(
+            tx, [(tenant, thread_id, place.ns, row["checkpoint_id"]) for row in tx.rows(_IDS, place)], kept
+        )
 
 
 def forget_runs(tx: Transaction, tenant: str, run_ids: Collection[str], serde: SerializerProtocol) -> None:

@@ -79,11 +79,11 @@ async def graph(db: Database, ledger: Ledger, case: str) -> None:
     """A graph whose every step notes one event; its state and the ledger must agree after any kill."""
 
     async def step(state: State, config: RunnableConfig) -> dict[str, Any]:
-        number = len(state["done"])
-        ledger.defer(said(ledger, case, number), config["configurable"]["checkpoint_ns"])
+        number = len(state.get("done", []))
+        ledger.defer(said(ledger, case, number), config.get("configurable", {})["checkpoint_ns"])
         return {"done": [number]}
 
-    builder = StateGraph(State).add_node("step", step).add_edge(START, "step")
+    builder: Any = StateGraph(State).add_node("step", step).add_edge(START, "step")
     builder.add_conditional_edges("step", lambda state: "step" if len(state["done"]) < STEPS else "__end__")
     compiled: Any = builder.compile(Checkpoints(db))
     config: RunnableConfig = {"configurable": {"thread_id": case}, "recursion_limit": 10_000}

@@ -46,7 +46,7 @@ def thread(name: str = "t", **more: Any) -> RunnableConfig:
     return {"configurable": {"thread_id": name, **more}}
 
 
-def fan_out(workers: int) -> StateGraph[Any, Any, Any, Any]:
+def fan_out(workers: int) -> Any:
     """`workers` parallel tasks that end in another order than they began, then a question to a person."""
 
     async def work(state: dict[str, int]) -> State:
@@ -54,9 +54,9 @@ def fan_out(workers: int) -> StateGraph[Any, Any, Any, Any]:
         return {"seen": [state["n"]]}
 
     def ask(state: State) -> State:
-        return {"answer": interrupt({"count": len(state["seen"])})}
+        return {"answer": interrupt({"count": len(state.get("seen", []))})}
 
-    graph = StateGraph(State)
+    graph: Any = StateGraph(State)
     graph.add_node("work", work)
     graph.add_node("ask", ask)
     graph.add_conditional_edges(START, lambda _: [Send("work", {"n": n}) for n in range(workers)])
@@ -73,7 +73,7 @@ async def test_twelve_parallel_workers_reload_in_order(saver: Checkpoints) -> No
     done = await graph.ainvoke(Command(resume="yes"), thread(), durability="sync")
     assert done["answer"] == "yes"
     history = [one async for one in saver.alist(thread())]
-    by_step = {one.metadata["step"]: one.pending_writes for one in history}
+    by_step = {one.metadata.get("step"): one.pending_writes for one in history}
     assert [value for _, channel, value in by_step[0] or [] if channel == "seen"] == [[n] for n in range(12)]
 
 
@@ -111,8 +111,8 @@ async def test_sync_and_async_use_give_the_same_thread(saver: Checkpoints) -> No
     assert values == {"seen": [1, 2], "answer": "yes"}
 
 
-def sync_graph() -> StateGraph[Any, Any, Any, Any]:
-    graph = StateGraph(State)
+def sync_graph() -> Any:
+    graph: Any = StateGraph(State)
     graph.add_node("one", lambda _: {"seen": [1]})
     graph.add_node("two", lambda _: {"seen": [2], "answer": interrupt("sure?")})
     graph.add_edge(START, "one")

@@ -34,7 +34,7 @@ def state_type(frequency: int) -> Any:
     return made("Growing", keys, total=False)
 
 
-def looping(frequency: int, workers: int = 3, turns: int = 4) -> StateGraph[Any, Any, Any, Any]:
+def looping(frequency: int, workers: int = 3, turns: int = 4) -> Any:
     """Each turn fans out to parallel workers that append; after the last one it asks a person."""
 
     async def work(state: dict[str, int]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def looping(frequency: int, workers: int = 3, turns: int = 4) -> StateGraph[Any,
     def ask(state: dict[str, Any]) -> dict[str, Any]:
         return {"log": [interrupt("more?")], "turns": 0}
 
-    graph = StateGraph(state_type(frequency))
+    graph: Any = StateGraph(state_type(frequency))
     graph.add_node("turn", turn)
     graph.add_node("work", work)
     graph.add_node("ask", ask)

@@ -48,6 +48,11 @@ def config(case: str = CASE, **more: Any) -> RunnableConfig:
     return {"configurable": {"thread_id": case, **more}}
 
 
+def namespace(config: RunnableConfig) -> str:
+    """Where a node runs, with its task id."""
+    return str(config.get("configurable", {})["checkpoint_ns"])
+
+
 async def drive(graph: Any, claim: Claim | None, value: Any = None, case: str = CASE) -> Any:
     token = CLAIM.set(claim)
     try:
@@ -59,7 +64,7 @@ async def drive(graph: Any, claim: Claim | None, value: Any = None, case: str = 
 def note(ledger: Ledger, config: RunnableConfig, what: str, attempt: int = 1) -> None:
     """A row that becomes durable with the task it was noted in."""
     event = ledger.event("case.resumed", tenant="default", case_id=CASE, data={"by": what, "comment": ""})
-    ledger.defer(event, config["configurable"]["checkpoint_ns"], attempt)
+    ledger.defer(event, namespace(config), attempt)
 
 
 async def noted(ledger: Ledger) -> list[str]:
@@ -69,12 +74,12 @@ async def noted(ledger: Ledger) -> list[str]:
 
 async def steps_of(saver: Checkpoints) -> list[int]:
     """Numbers of the durable steps, oldest first."""
-    return sorted([one.metadata["step"] async for one in saver.alist(config())])
+    return sorted([one.metadata.get("step", -2) async for one in saver.alist(config())])
 
 
-def line(ledger: Ledger, spoil: Callable[[int, RunnableConfig], Any]) -> StateGraph[Any, Any, Any, Any]:
+def line(ledger: Ledger, spoil: Callable[[int, RunnableConfig], Any]) -> Any:
     """Six steps in a row, each of which notes itself; `spoil` may ruin one of them and gives what it returns."""
-    graph = StateGraph(State)
+    graph: Any = StateGraph(State)
     for number in range(STEPS):
 
         async def step(state: State, config: RunnableConfig, number: int = number) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def unstorable(number: int, config: RunnableConfig) -> Any:
 def refused(number: int, config: RunnableConfig) -> None:
     claim = CLAIM.get()
     assert claim is not None
-    claim.later(config["configurable"]["checkpoint_ns"], failing(ValueError("the row is refused")))
+    claim.later(namespace(config), failing(ValueError("the row is refused")))
 
 
 @pytest.mark.parametrize("step", range(STEPS))
@@ -166,7 +171,7 @@ async def test_a_lost_write_of_one_case_does_not_touch_another(
     db: Database, saver: Checkpoints, ledger: Ledger, claim: Claim
 ) -> None:
     graph = line(ledger, lambda number, config: refused(number, config) if number == 2 else None).compile(saver)
-    other = StateGraph(State)
+    other: Any = StateGraph(State)
     for number in range(STEPS):
         other.add_node(f"s{number}", lambda _, number=number: {"done": [f"step {number}"]})
         other.add_edge(f"s{number - 1}" if number else START, f"s{number}")
@@ -244,7 +249,7 @@ async def test_a_task_that_asks_and_restarts_writes_its_rows_once(
         note(ledger, config, f"after {second}")
         return {"answer": first + second}
 
-    graph = StateGraph(State).add_node("ask", ask).add_edge(START, "ask").compile(saver)
+    graph: Any = StateGraph(State).add_node("ask", ask).add_edge(START, "ask").compile(saver)
     await drive(graph, claim, {"done": []})
     assert await noted(ledger) == ["before"]
     claim.rewind()
@@ -262,7 +267,7 @@ async def test_each_visit_of_a_loop_has_rows_of_its_own(saver: Checkpoints, ledg
         note(ledger, config, "visit")
         return {"done": ["visit"]}
 
-    graph = StateGraph(State).add_node("again", again).add_edge(START, "again")
+    graph: Any = StateGraph(State).add_node("again", again).add_edge(START, "again")
     graph.add_conditional_edges("again", lambda state: END if len(state["done"]) == 3 else "again", ["again", END])
     await drive(graph.compile(saver), claim, {"done": []})
     assert await noted(ledger) == ["visit"] * 6
@@ -286,7 +291,7 @@ async def test_a_task_that_is_tried_again_writes_its_rows_once(
         return {"done": ["flaky"]}
 
     policy = RetryPolicy(max_attempts=3, initial_interval=0.001, jitter=False, retry_on=ConnectionError)
-    graph = StateGraph(State).add_node("flaky", flaky, retry_policy=policy).add_edge(START, "flaky").compile(saver)
+    graph: Any = StateGraph(State).add_node("flaky", flaky, retry_policy=policy).add_edge(START, "flaky").compile(saver)
     await drive(graph, claim, {"done": []})
     assert tries == 3
     assert await noted(ledger) == ["one", "two", "three"]
@@ -299,7 +304,7 @@ async def test_a_task_that_fails_leaves_its_rows_with_its_error(
         note(ledger, config, "tried")
         raise ZeroDivisionError("bad")
 
-    graph = StateGraph(State).add_node("bad", bad).add_edge(START, "bad").compile(saver)
+    graph: Any = StateGraph(State).add_node("bad", bad).add_edge(START, "bad").compile(saver)
     with pytest.raises(ZeroDivisionError):
         await drive(graph, claim, {"done": []})
     assert await noted(ledger) == ["tried"]
@@ -315,7 +320,7 @@ async def test_a_task_without_a_result_leaves_its_rows(saver: Checkpoints, ledge
     def silent(state: State, config: RunnableConfig) -> None:
         note(ledger, config, "nothing to say")
 
-    graph = StateGraph(State).add_node("silent", silent).add_edge(START, "silent").compile(saver)
+    graph: Any = StateGraph(State).add_node("silent", silent).add_edge(START, "silent").compile(saver)
     await drive(graph, claim, {"done": []})
     assert await noted(ledger) == ["nothing to say"]
 
@@ -331,7 +336,7 @@ async def test_parallel_branches_one_waiting_one_failing_leave_every_row(
         note(ledger, config, "asks")
         return {"done": [interrupt("?")]}
 
-    graph = StateGraph(State).add_node("a", done).add_node("b", asks)
+    graph: Any = StateGraph(State).add_node("a", done).add_node("b", asks)
     graph.add_edge(START, "a").add_edge(START, "b")
     compiled = graph.compile(saver)
     await drive(compiled, claim, {"done": []})
@@ -354,7 +359,7 @@ async def test_rows_of_a_subgraph_are_in_the_commits_of_its_tasks(
 
     sub = StateGraph(State).add_node("inner", inner).add_node("after", after)
     sub.add_edge(START, "inner").add_edge("inner", "after")
-    graph = StateGraph(State).add_node("outer", sub.compile()).add_edge(START, "outer").compile(saver)
+    graph: Any = StateGraph(State).add_node("outer", sub.compile()).add_edge(START, "outer").compile(saver)
     await drive(graph, claim, {"done": []})
     assert await noted(ledger) == ["inner"]
     result = await drive(graph, await reclaimed(db, claim), Command(resume="yes"))
@@ -383,7 +388,9 @@ async def test_rows_of_a_function_called_below_a_task_are_taken_with_it(claim: C
 
 
 async def finished(saver: Checkpoints, claim: Claim) -> Any:
-    graph = StateGraph(State).add_node("one", lambda _: {"done": ["one"]}).add_edge(START, "one").compile(saver)
+    graph: Any = (
+        StateGraph(State).add_node("one", lambda state: {"done": ["one"]}).add_edge(START, "one").compile(saver)
+    )
     await drive(graph, claim, {"done": []})
     return graph
 
@@ -413,7 +420,9 @@ async def test_whole_threads_of_cases_are_left_alone_without_their_claim(
     db: Database, saver: Checkpoints, claim: Claim
 ) -> None:
     graph = await finished(saver, claim)
-    plain: Any = StateGraph(State).add_node("one", lambda _: {"done": ["plain"]}).add_edge(START, "one").compile(saver)
+    plain: Any = (
+        StateGraph(State).add_node("one", lambda state: {"done": ["plain"]}).add_edge(START, "one").compile(saver)
+    )
     run = {**config("plain"), "metadata": {"run_id": "r"}}
     await plain.ainvoke({"done": []}, run, durability="sync")
     CLAIM.set(claim)
@@ -460,14 +469,16 @@ async def test_a_claim_brings_its_tenant(db: Database, saver: Checkpoints) -> No
 async def test_a_plain_thread_inside_a_driven_case_is_stored_without_the_claim(
     db: Database, saver: Checkpoints, claim: Claim
 ) -> None:
-    inner: Any = StateGraph(State).add_node("one", lambda _: {"done": ["inner"]}).add_edge(START, "one").compile(saver)
+    inner: Any = (
+        StateGraph(State).add_node("one", lambda state: {"done": ["inner"]}).add_edge(START, "one").compile(saver)
+    )
 
     async def outer(state: State) -> dict[str, Any]:
         own = {"configurable": {"thread_id": "own thread", "checkpoint_ns": ""}}
         result = await inner.ainvoke({"done": []}, own, durability="sync")
         return {"done": result["done"]}
 
-    graph = StateGraph(State).add_node("outer", outer).add_edge(START, "outer").compile(saver)
+    graph: Any = StateGraph(State).add_node("outer", outer).add_edge(START, "outer").compile(saver)
     assert (await drive(graph, claim, {"done": []}))["done"] == ["inner"]
     assert (await inner.aget_state(config("own thread"))).values["done"] == ["inner"]
 
@@ -523,7 +534,7 @@ async def test_a_failed_unit_beside_the_graph_stops_the_graph(
             await db.commit(failing(ValueError("intent")), claim=CLAIM.get())
         return {"done": ["step"]}
 
-    graph = StateGraph(State).add_node("step", step).add_edge(START, "step").compile(saver)
+    graph: Any = StateGraph(State).add_node("step", step).add_edge(START, "step").compile(saver)
     with pytest.raises(errors.Stale, match="intent"):
         await drive(graph, claim, {"done": []})
     assert await noted(ledger) == []

@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from langgraph.checkpoint.sqlite import SqliteSaver
+from sqlalchemy.exc import DBAPIError
 
 from interlock import errors
 from interlock.storage import migrate
@@ -181,10 +182,10 @@ async def test_a_locked_new_database_is_refused_with_the_reason(path: Path) -> N
 
 def test_an_error_of_the_database_layer_without_a_driver_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise sa.exc.DBAPIError("statement", {}, ValueError("odd"))
+        raise DBAPIError("statement", {}, ValueError("odd"))
 
     monkeypatch.setattr(command, "upgrade", refuse)
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(DBAPIError):
         upgrade(lambda: sqlite3.connect(":memory:", isolation_level=None))
 
 
