@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from langchain_core.messages import convert_to_messages
 from langgraph.channels.last_value import LastValue
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -28,7 +29,9 @@ class Registered:
     def checked(self, value: Any) -> Any:
         """The validated input (model instance where the input is typed). Raises InputError naming each bad field."""
         try:
-            return TypeAdapter(self.workflow.input_type or self.workflow.schema).validate_python(value)
+            return TypeAdapter(self.workflow.input_type or self.workflow.schema).validate_python(_talk(value))
+        except (TypeError, NotImplementedError) as exc:  # LangChain's messages refuse in their own way
+            raise errors.InputError(f"input of {self.workflow.name!r}: {exc}", "correct it") from exc
         except ValidationError as exc:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in exc.errors())
             raise errors.InputError(f"input of {self.workflow.name!r}: {wrong}", "correct the fields named") from exc
@@ -90,6 +93,13 @@ class Registry:
 
     def all(self) -> list[Registered]:
         return list(self._known.values())
+
+
+def _talk(value: Any) -> Any:
+    """An input whose messages are messages: LangGraph takes them as dicts, pairs and texts as well."""
+    if isinstance(value, Mapping) and isinstance(value.get("messages"), (list, tuple)):
+        return {**value, "messages": convert_to_messages(value["messages"])}
+    return value
 
 
 def _same(one: Workflow, other: Workflow) -> bool:
