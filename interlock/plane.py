@@ -88,7 +88,7 @@ class ControlPlane:
         settings: Settings | None = None,
         read_only: bool = False,
     ) -> _Opening:
-        """Open a database as a plane. `policies`: None for the shipped set, a folder, a file, or {name: text}.
+        """Open a database as a plane. `policies`: a folder, a file, {name: text}, or None for the setting.
 
         Raises DatabaseLocked when another engine holds it, StorageError, ConfigurationError.
         """
@@ -96,6 +96,7 @@ class ControlPlane:
             raise errors.ConfigurationError(f"there is no engine {engine!r}", 'use engine="embedded"')
         home = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
         settings = settings or Settings.load(home)
+        policies = settings.policies if policies is None else policies
         return _Opening(Options(url, policies, clock or clocks.SystemClock(), settings, tenant, home, read_only))
 
     @classmethod

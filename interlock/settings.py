@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     tool_retries: int = Field(2, ge=0, description="Retries of reads and idempotent tools.")
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a system's circuit breaker.")
     breaker_seconds: float = Field(30.0, gt=0, description="Seconds an open breaker refuses calls.")
+    policies: Path | None = Field(None, description="File or folder of policies; None takes the shipped set.")
     credentials_file: Path | None = Field(None, description="YAML of credentials by system; must have mode 0600.")
     aes_key: SecretStr | None = Field(None, description="Encrypts checkpoints at rest; 16, 24 or 32 bytes.")
     otlp_endpoint: str | None = Field(None, description="Where OpenTelemetry spans go; None sends nothing.")
