@@ -20,6 +20,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from interlock import errors
+from interlock.storage.claim import Apply, Claim
 from interlock.storage.transaction import Reader, Row, Transaction
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "Place",
     "configurable",
     "delete_thread",
+    "guarded",
     "load",
     "page",
     "put",
     "put_writes",
     "read_writes",
     "refuse_governed",
+    "together",
 ]
 
 PAGE = 100
@@ -191,6 +194,23 @@ def refuse_governed(tx: Reader, tenant: str, thread_id: str) -> None:
             f"thread {thread_id} is a governed case, and this caller holds no claim on it",
             "drive it through the plane; a fork is a new case",
         )
+
+
+def guarded(apply: Apply, claim: Claim | None, place: Place) -> Apply:
+    """Without a claim only a thread that is no case may be written; that is known inside the transaction."""
+    if claim is not None:
+        return apply
+    return together([lambda tx: refuse_governed(tx, place.tenant, place.thread_id), apply])
+
+
+def together(applies: Sequence[Apply]) -> Apply:
+    """What does one after the other, as one unit."""
+
+    def unit(tx: Transaction) -> None:
+        for apply in applies:
+            apply(tx)
+
+    return unit
 
 
 def encoded(serde: SerializerProtocol, value: Any, what: str) -> tuple[str, bytes]:

@@ -30,11 +30,11 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from interlock import errors
 from interlock.storage import checkpoint_rows, delta
-from interlock.storage.checkpoint_rows import Listing, Place, configurable, page
+from interlock.storage.checkpoint_rows import Listing, Place, configurable, guarded, page, together
 from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Database
 from interlock.storage.thread_care import copy_thread, forget_runs, keep_latest
-from interlock.storage.transaction import Reader, Transaction
+from interlock.storage.transaction import Reader
 
 __all__ = ["Checkpoints", "strict_serializer"]
 
@@ -204,14 +204,14 @@ class Checkpoints(BaseCheckpointSaver[str]):
     async def _commit(self, apply: Apply, claim: Claim | None, place: Place) -> None:
         collected = _COLLECTING.get()
         if collected is None:
-            await self._db.commit(_guarded(apply, claim, place), claim=claim)
+            await self._db.commit(guarded(apply, claim, place), claim=claim)
         else:
             collected.append(apply)
 
     def _commit_sync(self, apply: Apply, claim: Claim | None, place: Place) -> None:
         collected = _COLLECTING.get()
         if collected is None:
-            self._db.commit_sync(_guarded(apply, claim, place), claim=claim)
+            self._db.commit_sync(guarded(apply, claim, place), claim=claim)
         else:
             collected.append(apply)
 
@@ -238,7 +238,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
             store = checkpoint_rows.put_writes(
                 place, str(configurable(config)["checkpoint_id"]), task, writes, self.serde
             )
-        return _together([store, *(claim.take(task[0]) if claim else ())])
+        return together([store, *(claim.take(task[0]) if claim else ())])
 
     def _load(self, config: RunnableConfig) -> Callable[[Reader], CheckpointTuple | None]:
         place, checkpoint_id = Place.of(_tenant(), config), get_checkpoint_id(config)
@@ -286,21 +286,6 @@ def _deleting(thread_id: str) -> tuple[Apply, Claim | None, Place]:
 def _copying(source: str, target: str) -> tuple[Apply, Claim | None, Place]:
     claim, place = _claimed(_thread(target))
     return lambda tx: copy_thread(tx, place.tenant, str(source), place.thread_id), claim, place
-
-
-def _guarded(apply: Apply, claim: Claim | None, place: Place) -> Apply:
-    """Without a claim only a thread that is no case may be written; that is known inside the transaction."""
-    if claim is not None:
-        return apply
-    return _together([lambda tx: checkpoint_rows.refuse_governed(tx, place.tenant, place.thread_id), apply])
-
-
-def _together(applies: Sequence[Apply]) -> Apply:
-    def unit(tx: Transaction) -> None:
-        for apply in applies:
-            apply(tx)
-
-    return unit
 
 
 @contextmanager
