@@ -1,0 +1,226 @@
+"""Starting cases: keys, inputs, many at once, who may, and in which order they are driven."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from langgraph.graph import END, START
+from pydantic import BaseModel
+
+from interlock import Workflow, errors
+from interlock.testing import ManualClock
+from tests.graphs.office import POLICY, START_TIME, Erp, State, buying, events, office
+
+
+class Order(BaseModel):
+    total: int
+
+
+async def test_a_key_and_the_same_input_give_the_first_case() -> None:
+    async with office(buying()) as plane:
+        first = await plane.start("buying", {"total": 1}, key="k", requester="person:ana")
+        again = await plane.start("buying", {"total": 1}, key="k", requester="person:ana")
+        assert (again.id, again.key) == (first.id, "k")
+        with pytest.raises(errors.Conflict, match="another input"):
+            await plane.start("buying", {"total": 2}, key="k", requester="person:ana")
+        await plane.wait(first.id, until="ended", timeout=30)
+        assert (await plane.start("buying", {"total": 1}, key="k", requester="person:ana")).status == "completed"
+        assert len(await events(plane, None, "case.started")) == 1
+
+
+async def test_many_starts_with_one_key_at_the_same_instant() -> None:
+    erp = Erp()
+    async with office(buying(), erp=erp) as plane:
+        starts = (plane.start("buying", {"total": 1}, key="k", requester="person:ana") for _ in range(20))
+        ids = {case.id for case in await asyncio.gather(*starts)}
+        assert len(ids) == 1
+        await plane.wait(ids.pop(), until="ended", timeout=30)
+        assert len(erp.orders) == 1
+
+
+@pytest.mark.parametrize("key", ["", "ü/\n'\"", "k" * 5000])
+async def test_odd_keys(key: str) -> None:
+    async with office(buying()) as plane:
+        case = await plane.start("buying", {"total": 1}, key=key, requester="person:ana")
+        assert (await plane.start("buying", {"total": 1}, key=key, requester="person:ana")).id == case.id
+        assert case.key == key
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], {"total": "many"}, {"total": None}])
+async def test_bad_inputs_are_named(value: Any) -> None:
+    async with office(buying(input=Order)) as plane:
+        with pytest.raises(errors.InputError, match="buying"):
+            await plane.start("buying", value, requester="person:ana")
+        assert (await plane.cases()).items == []
+
+
+async def test_who_may_start() -> None:
+    who = 'principal == Interlock::Person::"bo", action == Interlock::Action::"case.start"'
+    forbid = f'@id("NO") @reason("not Bo") forbid({who}, resource);'
+    async with office(buying(), policy=POLICY + forbid) as plane:
+        with pytest.raises(errors.NotFound, match="mallory"):
+            await plane.start("buying", {}, requester="person:mallory")
+        with pytest.raises(errors.NotFound, match="selling"):
+            await plane.start("selling", {}, requester="person:ana")
+        with pytest.raises(errors.Denied, match="not Bo"):
+            await plane.start("buying", {}, requester="person:bo")
+        assert [e["actor"] for e in await events(plane, None, "access.denied")] == ["person:bo"]
+        await plane.switch("workflow:buying", "drain", by="person:op", comment="audit")
+        with pytest.raises(errors.Denied, match="audit"):
+            await plane.start("buying", {}, requester="person:ana")
+        await plane.switch("workflow:buying", "on", by="person:op")
+        await plane.start("buying", {}, requester="person:ana")
+
+
+async def test_many_at_once_in_order_with_bad_ones_among_them() -> None:
+    async with office(buying(input=Order)) as plane:
+        inputs = [{"total": 1}, {"total": "x"}, {"total": 2}, {"total": 1}]
+        key = lambda value: str(value["total"])  # noqa: E731
+        started = await plane.start_many("buying", inputs, key=key, requester="person:ana")
+        assert [entry.status == "failed" for entry in started] == [False, True, False, False]
+        assert isinstance(started[1], errors.InputError)
+        assert started[1].error["code"] == "input"
+        assert started[0].id == started[3].id  # type: ignore[union-attr]
+        ids = [entry.id for entry in started if not isinstance(entry, errors.InterlockError)]
+        cases = await plane.wait_all(ids, timeout=30)
+        assert [case.input["total"] for case in cases] == [1, 2, 1]
+        assert {case.status for case in cases} == {"completed"}
+        assert await plane.start_many("buying", [], requester="person:ana") == []
+
+
+async def test_many_starts_of_a_conflicting_key() -> None:
+    async with office(buying(input=Order)) as plane:
+        first, second = await plane.start_many(
+            "buying", [{"total": 1}, {"total": 2}], key=lambda v: "same", requester="person:ana"
+        )
+        assert (first.status == "failed", type(second)) == (False, errors.Conflict)
+
+
+async def test_a_thousand_cases_are_waited_for_together() -> None:
+    wf = Workflow("small", State)
+
+    async def nothing(state: Any) -> dict[str, Any]:
+        return {"note": "done"}
+
+    wf.add_node("nothing", nothing)
+    wf.add_edge(START, "nothing").add_edge("nothing", END)
+    async with office(wf) as plane:
+        started = await plane.start_many("small", [{"total": n} for n in range(600)], requester="person:ana")
+        cases = await plane.wait_all([case.id for case in started], timeout=60)  # type: ignore[union-attr]
+        assert [case.input["total"] for case in cases] == list(range(600))
+        assert (await plane.ledger.verify()).ok
+
+
+async def test_a_start_can_be_back_dated() -> None:
+    clock = ManualClock(START_TIME)
+    async with office(buying(), clock=clock) as plane:
+        then = datetime(2020, 5, 1, tzinfo=UTC)
+        case = await plane.start("buying", {"total": 1}, requester="person:ana", at=then)
+        assert case.started_at == "2020-05-01T00:00:00.000000Z"
+        case = await plane.wait(case.id, until="ended", timeout=30)
+        (ended,) = await events(plane, case.id, "case.completed")
+        assert ended["data"]["cycle_s"] == (START_TIME - then).total_seconds()
+
+
+def recording(seen: list[Any], **options: Any) -> Workflow:
+    wf = Workflow("recording", State, **options)
+
+    async def see(state: Any) -> None:
+        seen.append(state["total"])
+        await asyncio.sleep(0)
+
+    wf.add_node("see", see)
+    wf.add_edge(START, "see").add_edge("see", END)
+    return wf
+
+
+async def test_priority_goes_first_then_the_order_of_starts() -> None:
+    seen: list[int] = []
+    wf = recording(seen)
+    async with office(wf, settings={"concurrency": 1}) as plane:
+        await plane.ready()
+        plane._engine._open = False  # hold the pump, so that all are queued
+        ids = [
+            (await plane.start("recording", {"total": n}, requester="person:ana", priority=p)).id
+            for n, p in enumerate([0, 5, 0, 9, 5])
+        ]
+        plane._engine._open = True
+        plane._engine.submit([])
+        await plane.wait_all(ids, timeout=30)
+        assert seen == [3, 1, 4, 0, 2]
+
+
+async def test_cases_of_a_sequence_run_one_after_another_in_start_order() -> None:
+    seen: list[Any] = []
+    wf = Workflow("lines", State, sequence=lambda value: value["note"])
+
+    async def begin(state: Any) -> None:
+        seen.append(("begin", state["note"], state["total"]))
+        await asyncio.sleep(0.001)
+
+    async def end(state: Any) -> None:
+        seen.append(("end", state["note"], state["total"]))
+
+    wf.add_node("begin", begin)
+    wf.add_node("end", end)
+    wf.add_edge(START, "begin").add_edge("begin", "end").add_edge("end", END)
+    async with office(wf) as plane:
+        inputs = [{"note": "ab"[n % 2], "total": n} for n in range(10)]
+        started = await plane.start_many("lines", inputs, requester="person:ana")
+        await plane.wait_all([case.id for case in started], timeout=30)  # type: ignore[union-attr]
+    for line in "ab":
+        mine = [(what, n) for what, note, n in seen if note == line]
+        assert mine == [(what, n) for n in range("ab".index(line), 10, 2) for what in ("begin", "end")]
+
+
+async def test_a_tenant_takes_no_more_than_its_share() -> None:
+    now, most = 0, 0
+    wf = Workflow("busy", State)
+
+    async def busy(state: Any) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.005)
+        now -= 1
+
+    wf.add_node("busy", busy)
+    wf.add_edge(START, "busy").add_edge("busy", END)
+    async with office(wf, settings={"tenant_concurrency": 2}) as plane:
+        started = await plane.start_many("busy", [{"total": n} for n in range(12)], requester="person:ana")
+        await plane.wait_all([case.id for case in started], timeout=30)  # type: ignore[union-attr]
+    assert most == 2
+
+
+async def test_waiting_has_limits_and_words() -> None:
+    async with office(buying()) as plane:
+        case = await plane.start("buying", {"total": 400_000}, requester="person:ana")
+        case = await plane.wait(case.id, timeout=30)
+        assert (await plane.wait(case.id, until="ended", timeout=0.01)).status == "waiting"
+        with pytest.raises(errors.NotFound):
+            await plane.wait("no-such-case", timeout=1)
+        with pytest.raises(errors.InputError, match="until"):
+            await plane.wait(case.id, until="done")
+        with pytest.raises(errors.NotFound):
+            await plane.case("no-such-case")
+        with pytest.raises(errors.InputError, match="cursor"):
+            await plane.cases(cursor="-1")
+
+
+async def test_pages_of_cases() -> None:
+    async with office(buying()) as plane:
+        started = await plane.start_many("buying", [{"total": n} for n in range(7)], requester="person:ana")
+        ids = [case.id for case in started]  # type: ignore[union-attr]
+        await plane.wait_all(ids, timeout=30)
+        page, found = await plane.cases(limit=3), []
+        while True:
+            found += [case.id for case in page.items]
+            if page.cursor is None:
+                break
+            page = await plane.cases(limit=3, cursor=page.cursor)
+        assert found == ids
+        assert len((await plane.cases(status="completed", workflow="buying")).items) == 7
+        assert (await plane.cases(status="failed")).items == []
