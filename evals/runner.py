@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ async def run_suite(
     the result and raises nothing.
     """
     suite, chosen = load(name_or_path), settings or Settings.load()
-    session = _Session(suite, chosen, project(chosen), policies)
+    session = _Session(suite, chosen, chosen.resolve("project"), policies)
     results: list[CaseResult] = []
     for group in _groups(suite.cases):
         async for result in session.run(group):
@@ -50,18 +49,6 @@ async def run_suite(
             if progress is not None:
                 progress(result)
     return SuiteResult(suite.name, suite.workflow, results)
-
-
-def project(settings: Settings) -> Setup:
-    """The function that fills a plane, `settings.project`. Raises ConfigurationError when it is not there."""
-    module, _, function = settings.project.partition(":")
-    try:
-        setup: Setup = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise errors.ConfigurationError(
-            f"project {settings.project!r} cannot be loaded: {exc}", "set `project` to module:function"
-        ) from exc
-    return setup
 
 
 def _groups(cases: list[EvalCase]) -> list[list[EvalCase]]:

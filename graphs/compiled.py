@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -86,11 +85,6 @@ class Host(Protocol):
 
 async def _host() -> Host:
     """The plane that the setting `guest` names; kept by whoever opens it. Files are read in a thread."""
-    opening = await asyncio.to_thread(_opening)
-    return await opening()
-
-
-def _opening() -> Callable[[], Awaitable[Host]]:
-    module, _, function = Settings().guest.partition(":")
-    found: Callable[[], Awaitable[Host]] = getattr(importlib.import_module(module), function)
-    return found
+    opening = await asyncio.to_thread(lambda: Settings.load().resolve("guest"))
+    host: Host = await opening()
+    return host

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -423,7 +422,7 @@ async def _open_guest(home: Path) -> ControlPlane:
     settings = await asyncio.to_thread(Settings.load, home)
     plane = await ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", settings=settings)
     try:
-        setup = await asyncio.to_thread(_project, settings.project)
+        setup = await asyncio.to_thread(settings.resolve, "project")
         await plane._stack.enter_async_context(setup(plane))
         for person in _developers(plane):
             plane.register_actor(person)
@@ -432,13 +431,6 @@ async def _open_guest(home: Path) -> ControlPlane:
         await plane.close()
         raise
     return plane
-
-
-def _project(setting: str) -> Callable[[ControlPlane], AbstractAsyncContextManager[Any]]:
-    module, _, function = setting.partition(":")
-    found: Callable[[ControlPlane], AbstractAsyncContextManager[Any]]
-    found = getattr(importlib.import_module(module), function)
-    return found
 
 
 def _developers(plane: ControlPlane) -> list[Person]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+from yaml import YAMLError
+
+from interlock import errors
 
 __all__ = ["Price", "Settings"]
 
@@ -65,8 +75,26 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, home: Path | None = None) -> Settings:
-        """Settings of a home folder: its `settings.yaml`, if there, under the environment."""
-        if home is None or not (home / "settings.yaml").exists():
-            return cls()
-        config = SettingsConfigDict(**{**cls.model_config, "yaml_file": home / "settings.yaml"})
-        return type("HomeSettings", (cls,), {"model_config": config, "__module__": __name__})()  # type: ignore[no-any-return]
+        """Settings of a home folder: its `settings.yaml`, if there, under the environment.
+
+        Raises ConfigurationError that names the setting, and never quotes its value.
+        """
+        file = home / "settings.yaml" if home is not None and (home / "settings.yaml").exists() else None
+        where = f"{file}, or the environment" if file else "the environment"
+        config = SettingsConfigDict(**{**cls.model_config, "yaml_file": file})
+        try:
+            return type("HomeSettings", (cls,), {"model_config": config, "__module__": __name__})()  # type: ignore[no-any-return]
+        except ValidationError as exc:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors(include_input=False))
+            raise errors.ConfigurationError(f"wrong settings in {where}: {wrong}", "see docs/settings.md") from None
+        except (SettingsError, YAMLError, OSError, ValueError) as exc:
+            raise errors.ConfigurationError(f"unreadable settings in {where}: {exc}", "write `name: value`") from None
+
+    def resolve(self, name: str) -> Any:
+        """What a setting of the form module:function names. Raises ConfigurationError when it is not there."""
+        module, _, function = str(getattr(self, name)).partition(":")
+        try:
+            return getattr(import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as exc:
+            hint = f"set `{name}` to module:function, and install what it imports"
+            raise errors.ConfigurationError(f"{name} {getattr(self, name)!r} cannot be loaded: {exc}", hint) from exc
