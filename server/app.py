@@ -5,6 +5,7 @@ Under `langgraph dev` it is the `http.app` beside the LangGraph server, on the g
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +18,7 @@ from interlock.plane import ControlPlane
 from interlock.server import control
 from interlock.server.answers import on_error, on_invalid
 from interlock.server.loopback import loopback_only
+from interlock.settings import Settings
 
 __all__ = ["app", "create_app"]
 
@@ -59,7 +61,10 @@ async def _info(plane: control.Plane) -> dict[str, Any]:
 
 
 async def _guest() -> ControlPlane:
-    return await open_guest()
+    """The plane of guest mode, which whoever opens it keeps. Files are read in a thread."""
+    opening = await asyncio.to_thread(lambda: Settings.load().resolve("guest"))
+    plane: ControlPlane = await opening()
+    return plane
 
 
 app = create_app(_guest)

@@ -27,17 +27,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Version = Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and end.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"interlock {version('interlock')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+]
 
 
 @app.callback()
 def interlock(version: Version = False) -> None:
     """Interlock: an autonomy control plane on LangGraph."""
-    if version:
-        from importlib.metadata import version as installed
-
-        print(f"interlock {installed('interlock')}")
-        raise typer.Exit
 
 
 app.command("demo")(demo)

@@ -13,7 +13,6 @@ import typer
 
 from interlock.cli.output import say
 from interlock.cli.problems import STOPPED, TERMINATED
-from interlock.evals.runner import project
 from interlock.plane import ControlPlane
 from interlock.settings import Settings
 
@@ -43,7 +42,7 @@ async def working(
         settings = settings.model_copy(update={"concurrency": concurrency})
     async with (
         ControlPlane.open(database(home), policies=policies, settings=settings) as plane,
-        project(settings)(plane, reference=reference),
+        settings.resolve("project")(plane, reference=reference),
     ):
         yield plane
 
@@ -54,7 +53,7 @@ async def modelled(home: Path, *, policies: Path | None = None) -> AsyncIterator
     settings = Settings.load(home)
     async with (
         ControlPlane.open(":memory:", policies=policies, settings=settings) as plane,
-        project(settings)(plane, reference=None),
+        settings.resolve("project")(plane, reference=None),
     ):
         yield plane
 
