@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -79,7 +78,7 @@ class Ledger:
             )
         if event.identity is None:
             turn = claim.turn(ns, attempt, event.type)
-            event = replace(event, identity=digest([event.case_id, ns, event.type, turn]))
+            event = event.named(digest([event.case_id, ns, event.type, turn]))
         claim.later(ns, lambda tx: tx.append(event))
 
     async def export(

@@ -18,6 +18,7 @@ from interlock.oversight.statements import Statement, walk
 
 __all__ = ["Outcome", "Slice", "attributes_read", "matches", "policy_set"]
 
+_REMEMBERED = 2048
 _FAILED = re.compile(r"policy `(.+?)`")
 
 
@@ -40,12 +41,24 @@ class Slice:
         self._names = sorted(action.context if reads is None else reads & action.context.keys())
         # Only what these policies read is sent and type-checked: parsing the context is most of the cost.
         self._schema = schema_of([replace(action, context={name: action.context[name] for name in self._names})])
-        self._entities = lru_cache(maxsize=2048)(self._build_entities)
+        self._entities = lru_cache(maxsize=_REMEMBERED)(self._build_entities)
+        self._outcomes = lru_cache(maxsize=_REMEMBERED)(self._ask)
 
     def ask(self, request: Request, policies: cedarpy.PolicySet | None = None) -> Outcome:
         """One evaluation. A request that does not fit the schema is an outcome with errors, never an exception."""
-        entities = self._entities(((request.principal, request.roles, request.limit),))
-        return self._evaluate([request], policies or self.policies, entities)[0]
+        who = (request.principal, request.roles, request.limit)
+        if policies is not None:
+            return self._evaluate([request], policies, self._entities((who,)))[0]
+        try:
+            return self._outcomes(who, request.system, self._context(request))
+        except TypeError as exc:
+            return Outcome(False, [], [("interlock.request", str(exc))])
+
+    def _ask(self, who: tuple[str, frozenset[str], int], system: str, context: str) -> Outcome:
+        """The outcome depends on nothing else than these, so the same question has the same answer."""
+        principal, roles, limit = who
+        asked = Request(self.action.name, principal, roles, system, limit=limit)
+        return self._evaluate([asked], self.policies, self._entities((who,)), context)[0]
 
     def ask_all(self, requests: Sequence[Request]) -> list[Outcome]:
         """The same question for many principals at once."""
@@ -55,22 +68,29 @@ class Slice:
         return self._evaluate(requests, self.policies, entities)
 
     def _evaluate(
-        self, requests: Sequence[Request], policies: cedarpy.PolicySet, entities: cedarpy.Entities
+        self,
+        requests: Sequence[Request],
+        policies: cedarpy.PolicySet,
+        entities: cedarpy.Entities,
+        context: str | None = None,
     ) -> list[Outcome]:
         try:
-            asked = [self._cedar(request) for request in requests]
+            asked = [self._cedar(request, context) for request in requests]
             results = cedarpy.is_authorized_batch(asked, policies, entities, self._schema)
         except (TypeError, ValueError) as exc:
             return [Outcome(False, [], [("interlock.request", str(exc))])] * len(requests)
         return [_outcome(result) for result in results]
 
-    def _cedar(self, request: Request) -> dict[str, Any]:
-        context = {name: request.context[name] for name in self._names if name in request.context}
+    def _context(self, request: Request) -> str:
+        """The attributes that these policies read, as JSON. Raises TypeError on what JSON cannot say."""
+        return orjson.dumps({name: request.context[name] for name in self._names if name in request.context}).decode()
+
+    def _cedar(self, request: Request, context: str | None) -> dict[str, Any]:
         return {
             "principal": uid(request.principal),
             "action": {"type": "Interlock::Action", "id": self.action.name},
             "resource": {"type": "Interlock::System", "id": request.system or "interlock"},
-            "context": orjson.dumps(context).decode(),
+            "context": self._context(request) if context is None else context,
         }
 
     def _build_entities(self, principals: tuple[tuple[str, frozenset[str], int], ...]) -> cedarpy.Entities:

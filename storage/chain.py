@@ -7,6 +7,7 @@ itself is hashed with a random salt and stored apart, so that it can be erased w
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,6 +42,12 @@ class Event:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", canonical(self.data))
+
+    def named(self, identity: str) -> Event:
+        """The same event under an identity."""
+        twin = copy(self)
+        object.__setattr__(twin, "identity", identity)
+        return twin
 
 
 class Header(NamedTuple):

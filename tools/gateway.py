@@ -87,6 +87,7 @@ class Gateway:
             execution=self._execution, clock=clock,
         )  # fmt: skip
         self._flying: dict[tuple[str, str], tuple[str, asyncio.Task[Ended]]] = {}
+        self._seen: WeakKeyDictionary[Claim, set[str]] = WeakKeyDictionary()
         self._fresh: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome]]] = WeakKeyDictionary()
 
     # calling
@@ -108,13 +109,24 @@ class Gateway:
         attempt = begin(name, args, site, key=key, approval=approval, slot=slot)
         try:
             admit(attempt, self._tools, self._actors)
-            await self._recall.load(attempt)
+            if not self._never_seen(attempt):
+                await self._recall.load(attempt)
             if attempt.row is not None:
                 return await self._recorded(attempt)
             return self._repeated(attempt) or self._recall.answered(attempt) or await self._new(attempt)
         except Refused as no:
             await self._records.denied(attempt, no.reasons)
             return result(attempt, "denied", reasons=no.reasons)
+
+    def _never_seen(self, attempt: Attempt) -> bool:
+        """Whether nothing can be recorded yet: the case is driven for the first time, and the call is its first."""
+        claim = claim_at(attempt.site)
+        if claim is None or claim.epoch != 1 or not attempt.site.ns or attempt.approval is not None:
+            return False
+        seen = self._seen.setdefault(claim, set())
+        new = attempt.effect_key not in seen
+        seen.add(attempt.effect_key)
+        return new
 
     async def _new(self, attempt: Attempt) -> ToolResult:
         """Decide and run; decided again as often as something moved before the intent was durable."""

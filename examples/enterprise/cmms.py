@@ -10,7 +10,7 @@ import argparse
 import hmac
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,8 +77,8 @@ def create_app(store: CmmsStore, tokens: Mapping[str, Access]) -> FastAPI:
     return app
 
 
-def _guard(tokens: Mapping[str, Access], access: tuple[Access, ...]) -> Callable[..., None]:
-    def check(authorization: Annotated[str, Header()] = "") -> None:
+def _guard(tokens: Mapping[str, Access], access: tuple[Access, ...]) -> Callable[..., Awaitable[None]]:
+    async def check(authorization: Annotated[str, Header()] = "") -> None:
         scheme, _, given = authorization.partition(" ")
         granted = [may for token, may in tokens.items() if hmac.compare_digest(token.encode(), given.encode())]
         if scheme.lower() != "bearer" or not granted:
