@@ -47,9 +47,10 @@ async def call_tool(services: Services, registry: Registry, call: OutsideCall) -
         if row is None or refusal is not None:
             return _denied(refusal or f"there is no case {call.case_id!r}")
         return await _through(services, call, _site(services, registry, call, row))
-    case = await _own_case(services, call)
+    case, fresh = await _own_case(services, call)
     result = await _through(services, call, _site(services, registry, call, case))
-    await _settle(services, case, result)
+    if fresh or result.status != "denied":  # a wrong call with the approval of another one leaves that one's case alone
+        await _settle(services, case, result)
     return result
 
 
@@ -102,21 +103,21 @@ def _site(services: Services, registry: Registry, call: OutsideCall, row: Row) -
     )
 
 
-async def _own_case(services: Services, call: OutsideCall) -> Row:
-    """The case of this call: that of its approval, that of its key, or a new one."""
+async def _own_case(services: Services, call: OutsideCall) -> tuple[Row, bool]:
+    """The case of this call, and whether it is new: that of its approval, that of its key, or one of its own."""
     case_id = await _known(services, call)
     new = _new_case(services, call, case_id)
     started = starting.Started(new, starting.event_of(new), ())
 
-    def take(tx: Transaction) -> Row:
+    def take(tx: Transaction) -> tuple[Row, bool]:
+        known = cases.get(tx, call.tenant, case_id)
+        if known is not None:
+            return known, False
+        starting.write(tx, started)
+        tx.execute(_RUNNING, (new.at, call.tenant, case_id))
         row = cases.get(tx, call.tenant, case_id)
-        if row is None:
-            starting.write(tx, started)
-        if row is None or row["status"] not in cases.ENDED:
-            tx.execute(_RUNNING, (new.at, call.tenant, case_id))
-        found = cases.get(tx, call.tenant, case_id)
-        assert found is not None, "it was just written"
-        return found
+        assert row is not None, "it was just written"
+        return row, True
 
     return await services.db.commit(take)
 
