@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from interlock import ControlPlane, Money
-
 from tests.graphs.office import Erp, fill
 
 ERP = Erp()
