@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langgraph.graph.state import CompiledStateGraph
 
@@ -24,7 +24,10 @@ _END = object()
 class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     """Whatever durability a caller asks for, every step is durable before the next one begins."""
 
-    workflow: Workflow
+    @property
+    def workflow(self) -> Workflow:
+        """The description that the graph was compiled from; copies of the graph have it as well."""
+        return cast("Workflow", self.builder)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         return super().stream(input, config, **self._sync(config, options))
@@ -59,11 +62,10 @@ class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return options
 
 
-def govern(graph: CompiledStateGraph[Any, Any, Any, Any], workflow: Workflow) -> GovernedGraph:
-    """Turn a freshly compiled graph into a governed one (in place; `copy` keeps the class)."""
+def govern(graph: CompiledStateGraph[Any, Any, Any, Any]) -> GovernedGraph:
+    """Turn the freshly compiled graph of a workflow into a governed one (in place; `copy` keeps the class)."""
     graph.__class__ = GovernedGraph
     assert isinstance(graph, GovernedGraph)  # for the type checkers
-    graph.workflow = workflow
     return graph
 
 

@@ -134,7 +134,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
             make_safe(self, [*self.tasks, *self.approvals], writes=True)
             self._assembled = True
         options.setdefault("name", self.name)
-        return govern(super().compile(checkpointer, **options), self)
+        return govern(super().compile(checkpointer, **options))
 
     def plain_edge(self, start: str | list[str], end: str) -> None:
         """An edge between nodes, past the names of tasks."""

@@ -26,7 +26,7 @@ class SystemClock:
         return self._last
 
     async def sleep_until(self, t: datetime) -> None:
-        while (left := (t - self.now()).total_seconds()) > 0:
+        while (left := (t - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - the clock may stand still meanwhile
             await asyncio.sleep(min(left, 3600.0))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
@@ -23,23 +22,20 @@ from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import CommandServer
-from interlock.graphs.guest import STUDIO
 from interlock.graphs.opening import Options, open_services
 from interlock.graphs.registering import bind_policies, compile_for, raise_problems, register_code_agents
 from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
 from interlock.graphs.workflow import Workflow
-from interlock.money import Money
 from interlock.observability.ledger import Ledger
 from interlock.observability.metrics import Metrics
-from interlock.oversight.actors import Actor, Person
+from interlock.oversight.actors import Actor
 from interlock.oversight.inbox import Page
-from interlock.oversight.policy import OPERATOR, Policies
+from interlock.oversight.policy import Policies
 from interlock.settings import Settings
 from interlock.tools.contract import ToolResult
-from interlock.tools.gateway import DEV_USER
 
-__all__ = ["ControlPlane", "close_guest", "open_guest", "run"]
+__all__ = ["ControlPlane", "run"]
 
 T = TypeVar("T")
 DEFAULT_URL = "sqlite:///.interlock/interlock.db"
@@ -103,10 +99,9 @@ class ControlPlane:
         async with AsyncExitStack() as stack:
             lock = None
             if options.home is not None and not options.read_only:
-                options.home.mkdir(parents=True, exist_ok=True)
                 lock = EngineLock(options.home)
                 await asyncio.to_thread(lock.take)
-                stack.callback(lock.release)
+                stack.push_async_callback(asyncio.to_thread, lock.release)
             services = await open_services(options, stack)
             return cls(services, options, lock, stack.pop_all())
         raise AssertionError("unreachable")
@@ -394,51 +389,3 @@ class _Opening:
     async def __aexit__(self, *exc: object) -> None:
         if self._plane is not None:
             await self._plane.close()
-
-
-_guest: list[ControlPlane] = []
-_opening_guest = asyncio.Lock()
-
-
-async def open_guest() -> ControlPlane:
-    """The plane of guest mode, one per process: `<home>/dev/interlock.db`, filled by the project.
-
-    The home is INTERLOCK_HOME, else `.interlock`.
-    """
-    async with _opening_guest:
-        if not _guest:
-            _guest.append(await _open_guest(Path(os.environ.get("INTERLOCK_HOME", ".interlock")) / "dev"))
-    return _guest[0]
-
-
-async def close_guest() -> None:
-    """Close the plane of guest mode, if it is open."""
-    async with _opening_guest:
-        while _guest:
-            await _guest.pop().close()
-
-
-async def _open_guest(home: Path) -> ControlPlane:
-    settings = await asyncio.to_thread(Settings.load, home)
-    plane = await ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", settings=settings)
-    try:
-        setup = await asyncio.to_thread(settings.resolve, "project")
-        await plane._stack.enter_async_context(setup(plane))
-        for person in _developers(plane):
-            plane.register_actor(person)
-        await plane.ready()
-    except BaseException:
-        await plane.close()
-        raise
-    return plane
-
-
-def _developers(plane: ControlPlane) -> list[Person]:
-    """Who asks and who answers in guest mode; the dev user may approve what somebody of the project may."""
-    limits: dict[str, Money] = {}
-    for person in plane.services.actors.people():
-        for name, limit in person.authorities.items():
-            limits[name] = max(limits.get(name, limit), limit, key=lambda money: money.amount)
-    people = [Person(STUDIO.removeprefix("person:")), Person(DEV_USER.removeprefix("person:"), authorities=limits)]
-    people[1].roles.add(OPERATOR)
-    return [person for person in people if person.id not in plane.services.actors]

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     langsmith: bool = Field(False, description="Tag runs for LangSmith, which has settings of its own.")
     drain_s: float = Field(30.0, gt=0, description="Seconds that running steps may take when the plane closes.")
     project: str = Field("interlock.examples.enterprise.plant:setup", description="module:function that fills a plane.")
-    guest: str = Field("interlock.plane:open_guest", description="module:function that opens the plane of guest mode.")
+    guest: str = Field("interlock.guest:open_guest", description="module:function that opens the plane of guest mode.")
 
     @classmethod
     def settings_customise_sources(

@@ -5,34 +5,34 @@ Under `langgraph dev` it is the `http.app` beside the LangGraph server, on the g
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.types import Lifespan
 
 from interlock import errors
+from interlock.guest import close_guest, open_guest
 from interlock.plane import ControlPlane
 from interlock.server import control
 from interlock.server.answers import on_error, on_invalid
 from interlock.server.loopback import loopback_only
-from interlock.settings import Settings
 
 __all__ = ["app", "create_app"]
 
 Opener = Callable[[], Awaitable[ControlPlane]]
 
 
-def create_app(plane: ControlPlane | Opener) -> FastAPI:
+def create_app(plane: ControlPlane | Opener, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The application on a plane, or on what an async function gives (asked at each request, so let it remember).
 
-    The plane is not closed here: whoever opened it does that.
+    The plane is not closed here: whoever opened it does that, or `lifespan`.
     """
-    served = FastAPI(
-        title="Interlock", version=version("interlock"), openapi_url="/control/openapi.json", docs_url=None
-    )
+    about: dict[str, Any] = {"title": "Interlock", "version": version("interlock")}
+    served = FastAPI(**about, openapi_url="/control/openapi.json", docs_url=None, lifespan=lifespan)
     served.state.open = plane if callable(plane) else _always(plane)
     served.add_exception_handler(errors.InterlockError, on_error)
     served.add_exception_handler(RequestValidationError, on_invalid)
@@ -60,11 +60,11 @@ async def _info(plane: control.Plane) -> dict[str, Any]:
     return {"name": "interlock", "version": version("interlock"), "tenant": plane.tenant, "workflows": workflows}
 
 
-async def _guest() -> ControlPlane:
-    """The plane of guest mode, which whoever opens it keeps. Files are read in a thread."""
-    opening = await asyncio.to_thread(lambda: Settings.load().resolve("guest"))
-    plane: ControlPlane = await opening()
-    return plane
+@asynccontextmanager
+async def _guesthouse(_: FastAPI) -> AsyncIterator[None]:
+    """Whoever opened the plane of guest mode, a graph or a request: it is closed with the server."""
+    yield
+    await close_guest()
 
 
-app = create_app(_guest)
+app = create_app(open_guest, lifespan=_guesthouse)

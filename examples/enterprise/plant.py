@@ -78,9 +78,9 @@ async def _open_cmms(
 
 async def _own_cmms(plane: ControlPlane, stack: AsyncExitStack, reference: Path | None) -> httpx.ASGITransport:
     """The reference CMMS in this process; its credential is made anew each time and never leaves it."""
-    store = CmmsStore(None if plane.home is None else plane.home / "cmms.db")
-    stack.callback(store.close)
-    if reference is not None or not store.loaded:
+    store = await asyncio.to_thread(CmmsStore, None if plane.home is None else plane.home / "cmms.db")
+    stack.push_async_callback(asyncio.to_thread, store.close)
+    if reference is not None or not await asyncio.to_thread(lambda: store.loaded):
         await _load(plane, store, reference or SAMPLE)
     secret = os.environ.get("CMMS_TOKEN") or secrets.token_urlsafe(32)
     plane.services.gateway.credentials.offer("cmms", secret)

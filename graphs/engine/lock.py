@@ -32,7 +32,8 @@ class EngineLock:
         self._lock = FileLock(home / "engine.lock", timeout=0, thread_local=False)
 
     def take(self) -> None:
-        """Take the lock. Raises DatabaseLocked when another engine lives."""
+        """Take the lock, in a home that is made if need be. Raises DatabaseLocked when another engine lives."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Another process that only asks who lives holds the lock for a moment.
             self._lock.acquire(timeout=1)

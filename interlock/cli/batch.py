@@ -38,7 +38,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        return bool(self.refused) or any(case.status in ("failed", "cancelled") for case in self.cases)
+        return bool(self.refused) or any(case.status == "failed" for case in self.cases)
 
     @property
     def waits(self) -> bool:

@@ -30,7 +30,7 @@ _KINDS, _STATUSES = ("approval", "task", "exception"), ("open", "decided", "comp
 
 
 def _lister(fixed: str | None) -> Callable[..., None]:
-    """The listing, of every kind or of one."""
+    """The listing, of every kind or of one: of the bare group, and of its `list`."""
 
     def listing(
         ctx: typer.Context,
@@ -44,33 +44,24 @@ def _lister(fixed: str | None) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         if ctx.invoked_subcommand is None:
-            _list(home, _one_of(kind, _KINDS, "--kind"), status, role, case, limit, cursor, as_json)
+            wanted = None if _one_of(status, _STATUSES, "--status") == "any" else status
+            query = (_one_of(kind, _KINDS, "--kind"), wanted, role, case, limit, cursor)
+            _list(home, query, as_json)
 
-    listing.__doc__ = f"List {'approvals' if fixed else 'items'}, the oldest first."
+    listing.__doc__ = f"{'Approvals' if fixed else 'Items'} that wait, the oldest first."
     return listing
 
 
-def _list(
-    home: Path,
-    kind: Any,
-    status: str,
-    role: str | None,
-    case: str | None,
-    limit: int,
-    cursor: str | None,
-    as_json: bool,
-) -> None:
+def _list(home: Path, query: tuple[Any, ...], as_json: bool) -> None:
     from interlock.cli.session import drive, modelled, reading
-
-    wanted = None if _one_of(status, _STATUSES, "--status") == "any" else status
 
     async def work() -> Any:
         async with reading(home) as plane:
-            if role is not None:  # who has a role is said by the project
+            if query[2] is not None:  # who has a role is said by the project
                 async with modelled(home) as project:
                     for actor in project.services.actors:
                         plane.register_actor(actor)
-            return await plane.inbox.list(kind, wanted, role, case, limit, cursor)
+            return await plane.inbox.list(*query)
 
     found = drive(work())
     page([item.as_json() for item in found.items], found.cursor, as_json, _COLUMNS, map(row, found.items))
@@ -194,6 +185,7 @@ def _show(item: dict[str, Any], as_json: bool) -> None:
 
 for group, kind in ((app, None), (approvals, "approval")):
     group.callback()(_lister(kind))
+    group.command("list")(_lister(kind))
     group.command("show")(show)
     group.command("decide")(decide)
     group.command("claim")(claim)

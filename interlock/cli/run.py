@@ -56,7 +56,7 @@ def run(
 
 def _print(outcome: Any, home: Path) -> None:
     pairs(outcome.figures)
-    for case in [case for case in outcome.cases if case.error][:5]:
+    for case in [case for case in outcome.cases if case.status == "failed"][:5]:
         say(f"failed: {case.id}: {case.error['message']}")
     if outcome.figures["waiting"]:
         say(f"what waits: interlock inbox --home {home}")

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from interlock import ControlPlane, Workflow, errors
 from interlock.graphs.drive import DRIVE
-from interlock.plane import close_guest, open_guest
+from interlock.guest import close_guest, open_guest
 from tests.graphs import guest_project
 from tests.graphs.office import POLICY, State, buying, events
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,17 @@ DEAR = {
 }  # fmt: skip
 
 
+@asynccontextmanager
+async def server(path: Path) -> AsyncIterator[tuple[str, LangGraphClient]]:
+    """A running server: its address, and a client of it."""
+    with langgraph_dev(path) as url:
+        async with get_client(url=url) as client:
+            yield url, client
+
+
 async def test_the_graph_shows_its_input_and_its_nodes(tmp_path: Path) -> None:
     path = folder(tmp_path / "show")
-    with langgraph_dev(path) as url:
-        client = get_client(url=url)
+    async with server(path) as (url, client):
         (assistant,) = await client.assistants.search(graph_id="maintenance")
         schemas = await client.assistants.get_schemas(assistant["assistant_id"])
         assert {"equipment_id", "rule_id", "start_time"} <= set((schemas["input_schema"] or {})["properties"])
@@ -41,13 +50,12 @@ async def test_the_graph_shows_its_input_and_its_nodes(tmp_path: Path) -> None:
         assert nodes["order"]["owner"] == "maintenance"
         assert nodes["order"]["sla"] == "4:00:00"
         assert {"order.route", "order", "order.person"} <= set(nodes)
-        assert await _get(url, "/ok") == {"ok": True}
+        assert (await _get(url, "/ok"))["ok"] is True
 
 
 async def test_an_alert_runs_to_the_approval_and_on_across_restarts(tmp_path: Path) -> None:
     path = folder(tmp_path / "run")
-    with langgraph_dev(path) as url:
-        client = get_client(url=url)
+    async with server(path) as (url, client):
         thread = (await client.threads.create())["thread_id"]
         stopped = await client.runs.wait(thread, "maintenance", input=DEAR, raise_error=True)
         (question,) = stopped["__interrupt__"]  # type: ignore[call-overload]
@@ -56,14 +64,13 @@ async def test_an_alert_runs_to_the_approval_and_on_across_restarts(tmp_path: Pa
         (item,) = await _items(url)
         assert item["kind"] == "approval"
     assert await _count(path, "tool.intent") == 1, "the report; the order waits"
-    with langgraph_dev(path) as url:
-        client = get_client(url=url)
+    async with server(path) as (url, client):
         done = await _until_it_rests(client, thread)
         assert done["outcome"] == "work_order", log_of(path)
         (case,) = (await _get(url, "/control/cases"))["items"]
         assert (case["status"], case["values"]["work_order"]) == ("completed", done["work_order"])
-    with langgraph_dev(path) as url:
-        values: Any = (await get_client(url=url).threads.get_state(thread))["values"]
+    async with server(path) as (url, client):
+        values: Any = (await client.threads.get_state(thread))["values"]
         assert values["work_order"] == done["work_order"]
         assert await _items(url) == []
     await _consistent(path, str(done["work_order"]))

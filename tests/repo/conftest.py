@@ -37,7 +37,7 @@ def skeleton(root: Path, layers: list[str], tmp_path: Path) -> Path:
     package.mkdir()
     shutil.copy(root / "pyproject.toml", tmp_path)
     (package / "py.typed").touch()
-    for module in ("__init__", "errors", "ids", "money", "clock", "settings", "plane", "testing"):
+    for module in ("__init__", "errors", "ids", "money", "clock", "settings", "tables", "plane", "guest", "testing"):
         (package / f"{module}.py").touch()
     for layer in [*layers, "tests", "bench"]:
         (tmp_path / layer).mkdir()
