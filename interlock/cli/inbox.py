@@ -180,7 +180,27 @@ def _change(home: Path, command: str, as_json: bool, **params: Any) -> None:
 def _show(item: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return emit(item)
-    return pairs({name: value for name, value in item.items() if value not in (None, "", [], {})})
+    decision = item["decision"] or {}
+    pairs({name: item[name] for name in _FIRST if item[name]})
+    _section("asks for", {"tool": item["action"].get("tool"), **item["action"].get("args", {})})
+    _section("because", {policy: text for policy, text in item["reasons"]})
+    _section("found", item["evidence"] if isinstance(item["evidence"], dict) else {"": item["evidence"]})
+    _section("answer", {"kind": decision.get("kind"), "by": item["decided_by"], "at": item["decided_at"]})
+    return _section("", {"why": decision.get("why"), "comment": item["comment"]})
+
+
+def _section(title: str, values: dict[str, Any]) -> None:
+    """The values that are there, under a title."""
+    shown = {f"  {name}": value for name, value in values.items() if value not in (None, "", [], {})}
+    if shown:
+        print(title, end="\n" if title else "")
+        pairs(shown)
+
+
+_FIRST = (
+    "id", "kind", "case_id", "workflow", "task", "status", "requester", "authority", "need", "eligible", "assignee",
+    "claimed_by", "opened_at", "due",
+)  # fmt: skip
 
 
 for group, kind in ((app, None), (approvals, "approval")):

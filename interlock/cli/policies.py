@@ -80,8 +80,11 @@ def _refused(plane: ControlPlane, no: Refused) -> dict[str, Any]:
 def _request(plane: ControlPlane, question: Question) -> Request:
     """What the gateway would ask, as far as it can be known without a case."""
     services, actor = plane.services, plane.services.actors.get(question.actor)
-    facts: dict[str, Any] = {"tenant": plane.tenant, "requester": question.requester or "", "now": services.clock.now()}
     system = ""
+    facts: dict[str, Any] = {
+        "tenant": plane.tenant, "requester": question.requester or "", "now": services.clock.now(),
+        "registered": True, "trusted": True, "skills": sorted(actor.skills),
+    }  # fmt: skip
     if question.action in services.tools:
         attempt = _admitted(plane, question)
         system = attempt.spec.system

@@ -32,15 +32,10 @@ def check(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = 
         emit(found)
     else:
         for problem in [*found["problems"], *found["hints"]]:
-            print(_line(problem))
+            print(problem)
         say(f"{len(found['files'])} files, {len(found['problems'])} problems, {len(found['hints'])} hints")
     if found["problems"]:
         raise typer.Exit(FAILED)
-
-
-def _line(problem: dict[str, Any]) -> str:
-    hint = f" ({problem['suggestion']})" if problem["suggestion"] else ""
-    return f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['message']}{hint}"
 
 
 @app.command()
