@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,12 +40,14 @@ from interlock.tools.contract import ToolResult
 __all__ = ["ControlPlane", "run"]
 
 T = TypeVar("T")
+_LOOP = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
 DEFAULT_URL = "sqlite:///.interlock/interlock.db"
 
 
 def run(coro: Awaitable[T]) -> T:
     """Run a coroutine from a script, on uvloop where it is there."""
-    return asyncio.run(_await(coro))
+    with asyncio.Runner(loop_factory=_LOOP) as runner:
+        return runner.run(_await(coro))
 
 
 async def _await(coro: Awaitable[T]) -> T:
