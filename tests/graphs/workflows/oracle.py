@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 Row = dict[str, str]
+Key = tuple[str, str, datetime]  # asset, rule, start
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def instant(text: str) -> datetime:
         return datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
 
 
-def key_of(alert: Row) -> tuple[str, str, datetime]:
+def key_of(alert: Row) -> Key:
     return alert["equipment_id"], alert["rule_id"], instant(alert["start_time"])
 
 
@@ -76,9 +77,9 @@ class Oracle:
         self.decided_by["none"] += 1
         return codes[0]
 
-    def expect(self, alerts: Iterable[Row]) -> dict[tuple[str, str, datetime], Expected]:
+    def expect(self, alerts: Iterable[Row]) -> dict[Key, Expected]:
         """By asset, rule and start: the code, and whether the alert joins an order that is open."""
-        expected: dict[tuple[str, str, datetime], Expected] = {}
+        expected: dict[Key, Expected] = {}
         opened: dict[tuple[str, str], datetime] = {}
         for alert in sorted(alerts, key=lambda alert: (key_of(alert)[2], alert["equipment_id"], alert["rule_id"])):
             asset, _, start = key = key_of(alert)
