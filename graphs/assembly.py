@@ -147,8 +147,8 @@ def _leaving(name: str, ways: Mapping[str, str], onward: Leave) -> Leave:
     """Where to go after a node of a step: by the task's status, else onward in the flow."""
 
     def leave(state: Mapping[str, Any]) -> list[str]:
-        status = state.get(TASKS, {}).get(name, {}).get("status", "done")
-        way = {"escalated": "person"}.get(status, status)
+        status: str = state.get(TASKS, {}).get(name, {}).get("status", "done")
+        way = "person" if status == "escalated" else status
         return [ways[way]] if way in ways else onward(state)
 
     return leave

@@ -26,7 +26,7 @@ class InboxDesk:
     def __init__(self, inbox: Inbox, ready: Ready, kind: Kind | None = None) -> None:
         self._inbox = inbox
         self._ready = ready
-        self._kind = kind
+        self._kind: Kind | None = kind
 
     async def list(  # noqa: PLR0917  # the public interface
         self,
@@ -39,7 +39,7 @@ class InboxDesk:
     ) -> Page[Item]:
         """A page of items, in the order in which they were opened. Raises InputError on a bad cursor or limit."""
         await self._ready()
-        return await self._inbox.list(kind or self._kind, status, role, case_id, limit, cursor)
+        return await self._inbox.list(kind if kind is not None else self._kind, status, role, case_id, limit, cursor)
 
     async def get(self, item_id: str) -> Item:
         """One item. Raises NotFound."""

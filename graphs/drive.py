@@ -98,7 +98,7 @@ async def at_node(config: RunnableConfig) -> AsyncIterator[Here]:
     drive = DRIVE.get()
     if drive is None:
         raise errors.ConfigurationError("a governed node runs outside a case", "use ainvoke or astream of its graph")
-    conf = config["configurable"]
+    conf = config.get("configurable", {})
     info = getattr(conf.get("__pregel_runtime"), "execution_info", None)
     try:
         yield Here(drive, conf["checkpoint_ns"], info.node_attempt if info is not None else 1)

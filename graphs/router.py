@@ -4,35 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from interlock.agents.agent import Agent
+from interlock.graphs.rules import Rule
+from interlock.graphs.task import TaskSpec
 from interlock.oversight.actors import Actor, Person
 
-if TYPE_CHECKING:
-    from interlock.graphs.task import TaskSpec
-
 __all__ = ["Choice", "Facts", "Rule", "choose"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule of a workflow: `when(task, case)` true, then prefer, exclude or assign; `why` is shown to people.
-
-    `prefer` and `exclude` are actor ids or kinds ("agent", "person"); `assign` is an actor id, {"skill": ...}, or
-    "person".
-    """
-
-    when: Callable[[Any, Any], bool]
-    prefer: str | None = None
-    exclude: str | None = None
-    assign: str | dict[str, str] | None = None
-    why: str = ""
-
-    def matches(self, actor: Actor, pattern: str | dict[str, str]) -> bool:
-        if isinstance(pattern, dict):
-            return pattern["skill"] in actor.skills
-        return pattern in (actor.id, actor.id.partition(":")[0])
 
 
 @dataclass(frozen=True)

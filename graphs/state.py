@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Mapping
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, NotRequired, cast, get_type_hints
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict, is_typeddict
@@ -16,7 +16,7 @@ TASKS = "interlock_tasks"
 UPDATES = "interlock_updates"
 
 
-class TaskState(TypedDict, total=False):
+class TaskState(TypedDict):
     """How one task stands: `status` is routed, done, escalated, again, or, of a gate, rejected.
 
     `actor` None means nobody could be found; `problem` is empty when there is none.
@@ -27,7 +27,7 @@ class TaskState(TypedDict, total=False):
     kind: str
     why: list[str]
     status: str
-    problem: dict[str, Any]
+    problem: NotRequired[dict[str, Any]]
 
 
 def merge_tasks(left: Mapping[str, TaskState] | None, right: Mapping[str, TaskState] | None) -> dict[str, TaskState]:

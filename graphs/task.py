@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from interlock.agents.guardrails import Budget
-from interlock.graphs.router import Rule
+from interlock.graphs.rules import Rule
 
 Code = Callable[[Any, Any], Awaitable[Any]]
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from langgraph.graph import StateGraph
 from pydantic import BaseModel
@@ -82,7 +82,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         if isinstance(name, str):
             return self._add_task(self._contract(name, contract))
         if callable(name):
-            return self._code_task(name, contract)
+            return self._code_task(cast("Code", name), contract)
         return lambda run: self._code_task(run, contract)
 
     def approval(
@@ -130,7 +130,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
     def compile(self, checkpointer: Any = None, **options: Any) -> GovernedGraph:
         """Build the graph. Options are those of `StateGraph.compile`."""
         if not self._assembled:
-            assemble(self)
+            assemble(self)  # pyright: ignore[reportArgumentType]  # it knows this file by two names
             make_safe(self, [*self.tasks, *self.approvals], writes=True)
             self._assembled = True
         options.setdefault("name", self.name)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from interlock import testing as testing
     from interlock.agents.agent import Agent as Agent
     from interlock.graphs.governed import governed as governed
-    from interlock.graphs.router import Rule as Rule
+    from interlock.graphs.rules import Rule as Rule
     from interlock.graphs.workflow import Workflow as Workflow
     from interlock.ids import Reason as Reason
     from interlock.money import Money as Money
@@ -56,7 +56,7 @@ if not TYPE_CHECKING:  # types stay exact, `import interlock` stays fast, and no
     _MODULES = {
         "interlock.agents.agent": ("Agent",),
         "interlock.graphs.governed": ("governed",),
-        "interlock.graphs.router": ("Rule",),
+        "interlock.graphs.rules": ("Rule",),
         "interlock.graphs.workflow": ("Workflow",),
         "interlock.ids": ("Reason",),
         "interlock.money": ("Money",),

@@ -13,8 +13,9 @@ from interlock.oversight.inbox import Item
 if TYPE_CHECKING:
     from langgraph.types import Interrupt
 
-    from interlock.graphs.engine.segment import Segment
+    from interlock.graphs.services import Services
     from interlock.storage.claim import Apply
+    from interlock.storage.database import Row
 
 __all__ = ["foreign_id", "foreign_item", "resume_value", "understands_no"]
 
@@ -24,9 +25,9 @@ def foreign_id(case_id: str, interrupt: Interrupt) -> str:
     return digest([case_id, interrupt.id])[:32]
 
 
-def foreign_item(segment: Segment, interrupt: Interrupt) -> Apply:
-    """What opens the item of a question, of kind exception."""
-    case, question = segment.row, to_jsonable_python(interrupt.value, fallback=repr)
+def foreign_item(services: Services, case: Row, interrupt: Interrupt) -> Apply:
+    """What opens the item of a case's question, of kind exception."""
+    question = to_jsonable_python(interrupt.value, fallback=repr)
     schema = interrupt.response_schema
     item = Item(
         id=foreign_id(case["case_id"], interrupt),
@@ -39,9 +40,9 @@ def foreign_item(segment: Segment, interrupt: Interrupt) -> Apply:
         reasons=[Reason("workflow.question", _said(question))],
         evidence={"question": question},
         output_schema=schema if isinstance(schema, dict) else None,
-        policy_version=segment.services.policies.version,
+        policy_version=services.policies.version,
     )
-    return segment.services.inbox.opening(item)
+    return services.inbox.opening(item)
 
 
 def _said(question: Any) -> str:

@@ -176,7 +176,7 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str
         _write_left(tx, segment)
         for interrupt in interrupts:
             if _ours(tx, segment.claim, interrupt) is None:
-                foreign_item(segment, interrupt)(tx)
+                foreign_item(segment.services, segment.row, interrupt)(tx)
         answers = _answers(tx, segment.claim, interrupts)
         if not answers:
             cases.set_status(tx, tenant, case_id, "waiting", at=at)

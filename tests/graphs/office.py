@@ -13,6 +13,7 @@ from langgraph.graph import END, START
 from typing_extensions import TypedDict
 
 from interlock import ControlPlane, Money, Person, Workflow
+from interlock.graphs.cases import Case
 from interlock.settings import Settings
 
 START_TIME = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -86,8 +87,9 @@ async def office(
     *workflows: Any, url: str = ":memory:", erp: Erp | None = None, policy: str = POLICY, **options: Any
 ) -> AsyncIterator[ControlPlane]:
     """An open plane with the office on it."""
-    settings = {"settings": Settings(**options.pop("settings"))} if "settings" in options else {}
-    async with ControlPlane.open(url, policies={"office.cedar": policy}, **settings, **options) as plane:
+    if "settings" in options:
+        options["settings"] = Settings(**options["settings"])
+    async with ControlPlane.open(url, policies={"office.cedar": policy}, **options) as plane:
         fill(plane, erp or Erp())
         for workflow in workflows:
             plane.register(workflow)
@@ -114,3 +116,16 @@ async def only_item(plane: ControlPlane, case_id: str) -> Any:
     """The one open item of a case."""
     (item,) = (await plane.inbox.list(case_id=case_id)).items
     return item
+
+
+def waits_on(case: Case, place: int = 0) -> str:
+    """The inbox item that a case waits for."""
+    item = case.waiting_for[place].item
+    assert item is not None, case
+    return item
+
+
+def failure(case: Case) -> dict[str, Any]:
+    """Why a case failed."""
+    assert case.error is not None, case
+    return case.error

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from interlock import Money, Workflow, errors
-from tests.graphs.office import State, buying, events, office
+from tests.graphs.office import State, buying, events, failure, office
 
 
 class Log(TypedDict, total=False):
@@ -144,7 +144,7 @@ async def test_an_output_that_does_not_fit_fails_the_case() -> None:
         return {"po": "no number"}
 
     case = await done(wf.flow(START, look, END), {})
-    assert (case.status, case.error["code"]) == ("failed", "output")
+    assert (case.status, failure(case)["code"]) == ("failed", "output")
 
 
 async def test_a_plain_node_that_raises_fails_the_case_with_its_error() -> None:

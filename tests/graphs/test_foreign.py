@@ -10,7 +10,7 @@ from langgraph.types import interrupt
 
 from interlock import Decision, Workflow, errors
 from interlock.graphs.engine.foreign import resume_value
-from tests.graphs.office import State, office, only_item
+from tests.graphs.office import State, failure, office, only_item
 
 
 def asking(*questions: Any) -> Workflow:
@@ -55,7 +55,7 @@ async def test_a_no_to_a_plain_question_fails_the_case() -> None:
         item = await only_item(plane, case.id)
         await plane.inbox.decide(item.id, Decision.reject("no"), by="person:op")
         case = await plane.wait(case.id, until="ended", timeout=30)
-        assert (case.status, case.error["code"]) == ("failed", "rejected")
+        assert (case.status, failure(case)["code"]) == ("failed", "rejected")
 
 
 async def test_a_schema_of_the_question_is_kept() -> None:

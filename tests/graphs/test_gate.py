@@ -11,7 +11,7 @@ from langgraph.graph import END, START
 
 from interlock import Decision, Money, Person, Workflow, errors
 from interlock.testing import ManualClock
-from tests.graphs.office import POLICY, START_TIME, Erp, State, events, office, only_item
+from tests.graphs.office import POLICY, START_TIME, Erp, State, events, failure, office, only_item
 
 
 def gated(total: Any = 70_000, **options: Any) -> Workflow:
@@ -64,7 +64,7 @@ async def test_an_amount_that_is_none_fails_the_case(total: Any) -> None:
     async with office(gated(total)) as plane:
         case = await plane.start("gated", {}, requester="person:ana")
         case = await plane.wait(case.id, timeout=30)
-        assert (case.status, case.error["code"]) == ("failed", "configuration")
+        assert (case.status, failure(case)["code"]) == ("failed", "configuration")
 
 
 async def test_a_no_ends_the_flow_and_is_recorded() -> None:

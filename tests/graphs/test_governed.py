@@ -19,7 +19,7 @@ from langgraph.types import CachePolicy, Command, RetryPolicy
 from typing_extensions import TypedDict
 
 from interlock import Agent, ControlPlane, Decision, Money, Workflow, errors, governed
-from tests.graphs.office import Erp, State, events, office
+from tests.graphs.office import Erp, State, events, failure, office, waits_on
 
 
 def po_tool(erp: Erp) -> BaseTool:
@@ -68,7 +68,7 @@ async def test_a_tool_in_a_plain_node_goes_through_the_gateway() -> None:
         assert (outcome["actor"], outcome["data"]["task"]) == ("agent:plain.buy", "buy")
         case = await run(plane, "plain", {"total": 400_000})
         assert (case.status, len(erp.orders)) == ("waiting", 1)
-        await plane.approvals.decide(case.waiting_for[0].item, Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(case), Decision.approve(), by="person:bo")
         case = await plane.wait(case.id, until="ended", timeout=30)
         assert (case.values["po"], len(erp.orders)) == ("PO-2", 2)
 
@@ -85,7 +85,7 @@ async def test_a_synchronous_node_calls_from_its_thread() -> None:
         plane.register(governed(plain(buy), name="plain", tools={"shop.create_po": tool}))
         case = await run(plane, "plain", {"total": 400_000})
         assert case.status == "waiting"
-        await plane.approvals.decide(case.waiting_for[0].item, Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(case), Decision.approve(), by="person:bo")
         assert (await plane.wait(case.id, until="ended", timeout=30)).values["po"] == "PO-1"
 
 
@@ -213,7 +213,7 @@ async def test_our_errors_are_not_retried(retry_on: Any) -> None:
         policy = RetryPolicy(initial_interval=0.001, max_attempts=3, retry_on=retry_on)
         plane.register(plain(buy, retry_policy=policy), name="plain")
         case = await run(plane, "plain")
-        assert (case.status, case.error["code"], attempts) == ("failed", "denied", [1])
+        assert (case.status, failure(case)["code"], attempts) == ("failed", "denied", [1])
 
 
 def caching(builder: StateGraph[Any], where: str) -> StateGraph[Any]:
@@ -221,10 +221,9 @@ def caching(builder: StateGraph[Any], where: str) -> StateGraph[Any]:
         return plain(lambda state: {}, cache_policy=CachePolicy())
     if where == "timeout":
         return plain(_nothing, timeout=1.0)
-    builder.set_node_defaults(
-        **{"cache_default": {"cache_policy": CachePolicy()}, "timeout_default": {"timeout": 1.0}}[where]
-    )
-    return builder
+    if where == "cache_default":
+        return builder.set_node_defaults(cache_policy=CachePolicy())
+    return builder.set_node_defaults(timeout=1.0)
 
 
 async def _nothing(state: Any) -> None:
@@ -309,7 +308,7 @@ async def test_an_agent_of_langchain_inside_a_plain_graph() -> None:
         plane.register(governed(builder, name="chat", tools={"shop.create_po": tool}))
         case = await run(plane, "chat", {"messages": [{"role": "user", "content": "order"}]})
         assert [waiting.action for waiting in case.waiting_for] == ["shop.create_po"]
-        await plane.approvals.decide(case.waiting_for[0].item, Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(case), Decision.approve(), by="person:bo")
         case = await plane.wait(case.id, until="ended", timeout=30)
         assert case.status == "completed"
         assert erp.orders == [("acme", 400_000)]
@@ -354,7 +353,7 @@ async def test_parallel_tool_calls_of_a_tool_node() -> None:
         plane.register(governed(builder, name="chat", tools={"shop.create_po": tool}))
         case = await run(plane, "chat")
         assert (case.status, len(erp.orders)) == ("waiting", 2)
-        await plane.approvals.decide(case.waiting_for[0].item, Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(case), Decision.approve(), by="person:bo")
         case = await plane.wait(case.id, until="ended", timeout=30)
         assert sorted(erp.orders) == [("a", 1), ("b", 400_000), ("c", 3)]
         said = [message for message in case.values["messages"] if message["type"] == "tool"]
@@ -392,7 +391,7 @@ async def test_a_graph_as_an_agent_of_a_task() -> None:
         worker = create_agent(scripted(orders(10), AIMessage("ordered")), [tool], name="worker")
         boss = StateGraph(Chat)
         boss.add_node("worker", worker)
-        boss.add_node("answer", lambda state: {"answer": state["messages"][-1].text})
+        boss.add_node("answer", _last_text)
         boss.add_edge(START, "worker")
         boss.add_edge("worker", "answer")
         boss.add_edge("answer", END)
@@ -402,3 +401,7 @@ async def test_a_graph_as_an_agent_of_a_task() -> None:
         plane.register(wf.flow(START, "do", END))
         case = await run(plane, "task")
         assert (case.status, case.values["answer"], erp.orders) == ("completed", "ordered", [("acme", 10)])
+
+
+def _last_text(state: Any) -> dict[str, Any]:
+    return {"answer": state["messages"][-1].text}

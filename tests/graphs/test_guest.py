@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,12 @@ def thread(**more: Any) -> RunnableConfig:
     return {"configurable": {"thread_id": str(uuid.uuid4()), **more}}
 
 
+def thread_id(config: RunnableConfig) -> str:
+    return str(config.get("configurable", {})["thread_id"])
+
+
 async def case_of(plane: ControlPlane, config: RunnableConfig) -> Any:
-    return await plane.case(config["configurable"]["thread_id"])
+    return await plane.case(thread_id(config))
 
 
 async def test_the_plane_is_opened_once_below_the_home(host: ControlPlane, tmp_path: Path) -> None:
@@ -196,6 +200,7 @@ async def test_streams_do_not_leave_the_drive_behind(host: ControlPlane) -> None
         assert DRIVE.get() is None
     stream = graph.astream({"total": 1}, thread(), stream_mode="updates")
     await anext(stream)
+    assert isinstance(stream, AsyncGenerator)
     await stream.aclose()
     assert DRIVE.get() is None
 
@@ -205,7 +210,7 @@ async def test_a_thread_that_runs_twice_stays_one_case(host: ControlPlane) -> No
     await graph.ainvoke({"total": 1}, config)
     await graph.ainvoke({"total": 2}, config)
     assert len(guest_project.ERP.orders) == 2
-    assert [case.id for case in (await host.cases()).items] == [config["configurable"]["thread_id"]]
+    assert [case.id for case in (await host.cases()).items] == [thread_id(config)]
 
 
 async def test_the_engine_leaves_guests_alone(host: ControlPlane) -> None:

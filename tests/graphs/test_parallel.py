@@ -11,7 +11,7 @@ from langgraph.graph import END, START
 from typing_extensions import TypedDict
 
 from interlock import Decision, Workflow, errors
-from tests.graphs.office import Erp, events, office
+from tests.graphs.office import Erp, events, failure, office, waits_on
 
 
 class Log(TypedDict, total=False):
@@ -58,7 +58,7 @@ async def test_a_branch_runs_to_its_end_while_the_other_waits() -> None:
         assert erp.orders == [("east", 2)]
         (east,) = [e["data"]["task"] for e in await events(plane, case.id, "task.finished")]
         assert east == "east"
-        await plane.approvals.decide(case.waiting_for[0].item, Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(case), Decision.approve(), by="person:bo")
         case = await plane.wait(case.id, until="ended", timeout=30)
         assert case.values["log"][2:] == ["join 2"]
         assert sorted(erp.orders) == [("east", 2), ("west", 500_000)]
@@ -72,7 +72,7 @@ async def test_two_answers_complete_the_case_once(order: tuple[int, int], togeth
         case = await plane.start("forked", {}, requester="person:ana")
         case = await plane.wait(case.id, timeout=30)
         assert len(case.waiting_for) == 2
-        answers = [plane.approvals.decide(case.waiting_for[i].item, Decision.approve(), by="person:bo") for i in order]
+        answers = [plane.approvals.decide(waits_on(case, i), Decision.approve(), by="person:bo") for i in order]
         if together:
             await asyncio.gather(*answers)
         else:
@@ -90,7 +90,7 @@ async def test_one_no_and_one_yes() -> None:
     async with office(forked(200_000, 300_000)) as plane:
         case = await plane.start("forked", {}, requester="person:ana")
         case = await plane.wait(case.id, timeout=30)
-        first, second = (waiting.item for waiting in case.waiting_for)
+        first, second = (waits_on(case, place) for place in (0, 1))
         await asyncio.gather(
             plane.approvals.decide(first, Decision.reject("too dear"), by="person:bo"),
             plane.approvals.decide(second, Decision.approve(), by="person:bo"),
@@ -102,7 +102,7 @@ async def test_one_no_and_one_yes() -> None:
         assert item.reasons[0].policy == "rejected"
         await plane.inbox.decide(item.id, Decision.reject("then not"), by="person:op")
         case = await plane.wait(case.id, until="ended", timeout=30)
-        assert (case.status, case.error["code"]) == ("failed", "rejected")
+        assert (case.status, failure(case)["code"]) == ("failed", "rejected")
 
 
 async def test_a_branch_cannot_branch() -> None:
@@ -159,6 +159,6 @@ async def test_a_gate_in_a_parallel_list(on_reject: bool, decision: Decision, lo
     async with office(gated(on_reject)) as plane:
         case = await plane.start("gated", {"total": 1000}, requester="person:ana")
         case = await plane.wait(case.id, timeout=30)
-        await plane.approvals.decide(case.waiting_for[0].item, decision, by="person:bo")
+        await plane.approvals.decide(waits_on(case), decision, by="person:bo")
         case = await plane.wait(case.id, until="ended", timeout=30)
         assert (case.status, case.values["log"]) == ("completed", log)

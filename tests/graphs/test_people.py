@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from interlock import Agent, Decision, Person, Rule, Workflow, errors
 from interlock.agents.runtime import Outcome
 from interlock.testing import ManualClock
-from tests.graphs.office import START_TIME, Erp, events, office, only_item
+from tests.graphs.office import START_TIME, Erp, events, failure, office, only_item
 
 
 class Review(BaseModel):
@@ -131,8 +131,8 @@ async def test_giving_up_fails_the_case_with_the_reason() -> None:
         case_id, item = await opened(plane)
         await plane.inbox.decide(item.id, Decision.reject("not worth it"), by="person:op")
         case = await plane.wait(case_id, until="ended", timeout=30)
-        assert (case.status, case.error["code"]) == ("failed", "rejected")
-        assert "not worth it" in case.error["message"]
+        assert (case.status, failure(case)["code"]) == ("failed", "rejected")
+        assert "not worth it" in failure(case)["message"]
         assert (await plane.inbox.list(case_id=case_id)).items == []
 
 

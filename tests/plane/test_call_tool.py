@@ -11,7 +11,7 @@ from langgraph.graph import END, START
 
 from interlock import Agent, ControlPlane, Decision, Person, Workflow, errors
 from interlock.testing import ManualClock
-from tests.graphs.office import START_TIME, Erp, State, events, office
+from tests.graphs.office import START_TIME, Erp, State, events, office, waits_on
 
 
 def buyer(plane: ControlPlane) -> None:
@@ -116,7 +116,7 @@ async def test_a_call_inside_a_case_needs_an_open_task() -> None:
         stock = await plane.call_tool("erp.stock", {"item": "x"}, actor="agent:buyer", case_id=case.id, task="review")
         assert stock.reasons[0].policy == "gateway.scope"  # not among the task's tools
         assert (await order(plane, case_id=case.id, task="other")).reasons[0].policy == "gateway.scope"
-        item = case.waiting_for[0].item
+        item = waits_on(case)
         assert item is not None
         who = (await plane.inbox.get(item)).assignee
         await plane.inbox.complete(item, {"note": "ok"}, by=str(who))

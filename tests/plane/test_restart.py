@@ -15,7 +15,7 @@ from interlock import ControlPlane, Decision, errors
 from interlock.graphs.desk import handlers
 from interlock.graphs.engine.lock import Address, EngineLock
 from interlock.graphs.engine.remote import send
-from tests.graphs.office import POLICY, Erp, buying, fill, office
+from tests.graphs.office import POLICY, Erp, buying, fill, office, waits_on
 from tests.plane import robot
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ async def test_an_approval_from_a_second_process_while_the_first_waits(tmp_path:
         case = await plane.start("buying", {"total": 400_000}, requester="person:ana")
         case = await plane.wait(case.id, timeout=30)
         waiting = asyncio.create_task(plane.wait(case.id, until="ended", timeout=60))
-        command = [sys.executable, "-c", DECIDE, str(tmp_path), str(case.waiting_for[0].item), case.id]
+        command = [sys.executable, "-c", DECIDE, str(tmp_path), waits_on(case), case.id]
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
         assert out.decode().strip() == "completed"

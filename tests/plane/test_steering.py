@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
 
 from interlock import Decision, Workflow, errors
-from tests.graphs.office import Erp, State, buying, events, office, only_item
+from tests.graphs.office import Erp, State, buying, events, failure, office, only_item, waits_on
 
 
 async def test_cancel_waits_for_the_effect_in_flight_and_ends_the_case() -> None:
@@ -24,7 +25,7 @@ async def test_cancel_waits_for_the_effect_in_flight_and_ends_the_case() -> None
         assert erp.release is not None
         erp.release.set()
         case = await cancelling
-        assert (case.status, case.error["message"]) == ("cancelled", "wrong supplier")
+        assert (case.status, failure(case)["message"]) == ("cancelled", "wrong supplier")
         assert (await waiting).status == "cancelled"
         assert len(erp.orders) == 1
         (outcome,) = await events(plane, case.id, "tool.outcome")
@@ -37,7 +38,7 @@ async def test_cancel_closes_what_waits() -> None:
     async with office(buying()) as plane:
         case = await plane.start("buying", {"total": 400_000}, requester="person:ana")
         case = await plane.wait(case.id, timeout=30)
-        item = case.waiting_for[0].item
+        item = waits_on(case)
         with pytest.raises(errors.NotFound):
             await plane.cancel(case.id, by="person:mallory")
         await plane.cancel(case.id, by="person:op")
@@ -125,11 +126,12 @@ async def test_a_fork_goes_on_from_a_checkpoint_and_writes_nothing() -> None:
     async with office(buying(), erp=erp) as plane:
         case = await plane.start("buying", {"total": 5}, requester="person:ana")
         case = await plane.wait(case.id, until="ended", timeout=30)
-        graph, config = plane.graph("buying"), {"configurable": {"thread_id": case.id}}
+        graph = plane.graph("buying")
+        config: RunnableConfig = {"configurable": {"thread_id": case.id}}
         history = [state async for state in graph.aget_state_history(config)]
         first = next(state for state in reversed(history) if state.next == ("order",))
         fork = await plane.fork(
-            case.id, checkpoint_id=first.config["configurable"]["checkpoint_id"], by="person:op", comment="why?"
+            case.id, checkpoint_id=first.config.get("configurable", {})["checkpoint_id"], by="person:op", comment="why?"
         )
         fork = await plane.wait(fork.id, until="ended", timeout=30)
         assert (fork.id != case.id, fork.status, fork.values["po"]) == (True, "completed", "PO-1")
@@ -147,12 +149,12 @@ async def test_a_fork_of_a_waiting_case_asks_for_itself() -> None:
         case = await plane.wait(case.id, timeout=30)
         fork = await plane.fork(case.id, by="person:op")
         fork = await plane.wait(fork.id, timeout=30)
-        assert fork.waiting_for[0].item != case.waiting_for[0].item
-        await plane.approvals.decide(str(fork.waiting_for[0].item), Decision.approve(), by="person:bo")
+        assert fork.waiting_for[0].item != waits_on(case)
+        await plane.approvals.decide(waits_on(fork), Decision.approve(), by="person:bo")
         assert (await plane.wait(fork.id, until="ended", timeout=30)).status == "completed"
         assert erp.orders == []
         assert (await plane.wait(case.id, timeout=30)).status == "waiting"
-        await plane.approvals.decide(str(case.waiting_for[0].item), Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(case), Decision.approve(), by="person:bo")
         assert (await plane.wait(case.id, until="ended", timeout=30)).values["po"] == "PO-1"
 
 
@@ -195,7 +197,7 @@ async def test_a_parent_waits_while_its_child_waits_for_a_person() -> None:
         assert case.status == "waiting"
         (child,) = (await plane.cases(workflow="buying")).items
         child = await plane.wait(child.id, timeout=30)
-        await plane.approvals.decide(str(child.waiting_for[0].item), Decision.approve(), by="person:bo")
+        await plane.approvals.decide(waits_on(child), Decision.approve(), by="person:bo")
         assert (await plane.wait(case.id, until="ended", timeout=30)).values["log"] == ["PO-1"]
 
 

@@ -122,7 +122,8 @@ async def test_registering_twice_raises_unless_identical() -> None:
         with pytest.raises(errors.Conflict, match="other content"):
             plane.register(buying())
         with pytest.raises(errors.Conflict, match="other content"):
-            plane.register(noting("1", "x")) and plane.register(noting("1", "x", extra="more"))
+            plane.register(noting("1", "x"))
+            plane.register(noting("1", "x", extra="more"))
 
 
 async def test_an_invalid_policy_set_denies_every_call_and_says_where(tmp_path: Path) -> None:
