@@ -69,7 +69,7 @@ class Credentials:
 
     def _known(self) -> re.Pattern[str] | None:
         """Finds every spelling of every secret that there is, or was: one that was replaced is still one."""
-        named = [value for name, value in self._environ.items() if name.startswith(_PREFIX)]
+        named = [self._environ[name] for name in self._environ if name.startswith(_PREFIX)]
         now = {secret for secret in [*named, *self._file.values(), *self._offered.values()] if len(secret) >= _SHORTEST}
         if not now <= self._secrets:
             self._secrets |= now
