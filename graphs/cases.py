@@ -46,7 +46,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Case:
-    """One case as callers see it. `values` is the output so far; `error` is {code, message} of a failed one."""
+    """One case as callers see it. `values` is the output, of a waiting case so far; `error` is {code, message}."""
 
     id: str
     tenant: str
@@ -143,6 +143,11 @@ def set_status(tx: Transaction, tenant: str, case_id: str, status: str, *, at: s
         "UPDATE cases SET status = ?, reason = ?, updated_at = ? WHERE tenant = ? AND case_id = ?",
         (status, reason, at, tenant, case_id),
     )
+
+
+def set_values(tx: Transaction, tenant: str, case_id: str, values: Any) -> None:
+    """Keep the output so far of a case that waits."""
+    tx.execute("UPDATE cases SET result = ? WHERE tenant = ? AND case_id = ?", (_json(values), tenant, case_id))
 
 
 def queue_waiting(tx: Transaction, tenant: str, case_id: str, at: str) -> bool:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langgraph.graph.state import CompiledStateGraph
 
+from interlock import errors
 from interlock.graphs.drive import DRIVE, Drive, inside
 from interlock.settings import Settings
+from interlock.storage.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -35,6 +37,8 @@ class GovernedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         options = self._sync(config, options)
         driven = DRIVE.get() is not None
+        if not driven and isinstance(self.checkpointer, Checkpoints):
+            raise errors.ConfigurationError("this graph belongs to a plane", "start a case: plane.start(...)")
         return super().astream(input, config, **options) if driven else self._as_guest(input, config, options)
 
     async def _as_guest(self, input: Any, config: RunnableConfig | None, options: dict[str, Any]) -> AsyncIterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from interlock.storage.chain import Event
 from interlock.storage.claim import TENANT, Apply
 from interlock.storage.transaction import Transaction
 
-__all__ = ["Start", "Started", "event_of", "new_case", "permitted", "prepare", "write"]
+__all__ = ["Start", "Started", "derived", "event_of", "new_case", "permitted", "prepare", "write"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ async def _refused(services: Services, start: Start, why: str) -> None:
 async def new_case(services: Services, entry: Registered, start: Start, value: Any) -> cases.NewCase:
     """The row of a case that starts with a validated input, or, of a guest that goes on with a thread, with none."""
     workflow, as_json = entry.workflow, {} if value is None else entry.as_json(value)
-    key = start.key if start.key is not None else workflow.key(value) if workflow.key else None
+    key = start.key if start.key is not None else derived("key", workflow.key, value)
     at = start.at or services.clock.now()
     return cases.NewCase(
         tenant=start.tenant,
@@ -123,12 +123,22 @@ async def new_case(services: Services, entry: Registered, start: Start, value: A
         at=clock.iso(at),
         parent_id=start.parent,
         priority=start.priority,
-        sequence=workflow.sequence(value) if workflow.sequence and value is not None else None,
+        sequence=derived("sequence", workflow.sequence, value),
         assign=start.assign or {},
         snapshot=await services.context.snapshot_at(at, start.tenant),
         autonomy=start.autonomy,
         due=clock.iso(at + workflow.sla) if workflow.sla else None,
     )
+
+
+def derived(option: str, derive: Callable[[Any], str] | None, value: Any) -> str | None:
+    """What a function of the workflow, or of the caller, makes of an input. Raises InputError when it fails."""
+    if derive is None or value is None:
+        return None
+    try:
+        return str(derive(value))
+    except Exception as exc:
+        raise errors.InputError(f"{option}= does not take this input: {exc!r}", "correct either") from exc
 
 
 async def _first_checkpoint(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from interlock.storage.database import Row
     from interlock.storage.transaction import Transaction
 
-__all__ = ["cancel", "fork", "set_paused", "start_many"]
+__all__ = ["begin", "cancel", "fork", "set_paused", "start_many"]
 
 _PAUSE = "UPDATE cases SET paused = ?, updated_at = ? WHERE tenant = ? AND case_id = ?"
 _DRIVEN_BEFORE = "UPDATE cases SET epoch = 1 WHERE tenant = ? AND case_id = ?"
@@ -33,11 +34,15 @@ Entry = cases.Case | errors.InterlockError
 
 
 async def start_many(
-    services: Services, engine: EmbeddedEngine, entry: Registered, starts: Sequence[starting.Start]
+    services: Services,
+    engine: EmbeddedEngine,
+    entry: Registered,
+    starts: Sequence[starting.Start],
+    key: Callable[[Any], str] | None,
 ) -> list[Entry]:
     """Start a case per input, in order, once all are durable; an input that is refused gives its error."""
-    prepared = [await _prepared(services, entry, start) for start in starts]
-    written = await asyncio.gather(*(_written(services, engine, one) for one in prepared))
+    prepared = [await _prepared(services, entry, start, key) for start in starts]
+    written = await asyncio.shield(asyncio.gather(*(_written(services, engine, one) for one in prepared)))
     ids = [one for one in written if isinstance(one, str)]
     tenant = starts[0].tenant if starts else ""
     known = dict(zip(ids, await cases.read_all(services.db, tenant, ids), strict=True))
@@ -45,10 +50,10 @@ async def start_many(
 
 
 async def _prepared(
-    services: Services, entry: Registered, start: starting.Start
+    services: Services, entry: Registered, start: starting.Start, key: Callable[[Any], str] | None
 ) -> starting.Started | errors.InterlockError:
     try:
-        return await starting.prepare(services, entry, start)
+        return await starting.prepare(services, entry, replace(start, key=starting.derived("key", key, start.value)))
     except (errors.InputError, errors.GovernanceError) as exc:
         return exc
 
@@ -59,9 +64,14 @@ async def _written(
     if isinstance(started, errors.InterlockError):
         return started
     try:
-        case_id, seq = await services.db.commit(lambda tx: starting.write(tx, started))
+        return await begin(services, engine, started)
     except errors.InputError as exc:
         return exc
+
+
+async def begin(services: Services, engine: EmbeddedEngine, started: starting.Started) -> str:
+    """Make a start durable and queue its case; gives the case id. To be shielded: a commit outlives its caller."""
+    case_id, seq = await services.db.commit(lambda tx: starting.write(tx, started))
     if seq is not None:
         engine.submit([started.ticket(seq)])
     return case_id
@@ -83,6 +93,10 @@ async def cancel(services: Services, tenant: str, case_id: str, *, by: str, comm
         error = {"code": "cancelled", "message": comment or f"cancelled by {by}"}
         return cases.Freed(freed, cases.end(tx, tenant, case_id, "cancelled", at=at, error=error))
 
+    await asyncio.shield(_free(services, tenant, end))
+
+
+async def _free(services: Services, tenant: str, end: Callable[[Transaction], cases.Freed]) -> None:
     services.freed(tenant, await services.db.commit(end))
 
 

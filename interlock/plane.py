@@ -229,15 +229,13 @@ class ControlPlane:
         """Start a case per input, in order, once all are durable; an input that is refused gives its error."""
         await self._begin()
         entry = self.registry.get(workflow)
-        starts = [starting.Start(v, tenant or self.tenant, requester, key(v) if key else None) for v in inputs]
-        return await steering.start_many(self.services, self._engine, entry, starts)
+        starts = [starting.Start(value, tenant or self.tenant, requester) for value in inputs]
+        return await steering.start_many(self.services, self._engine, entry, starts, key)
 
     async def _start(self, workflow: str, start: starting.Start) -> Case:
         await self._begin()
         prepared = await starting.prepare(self.services, self.registry.get(workflow), start)
-        case_id, seq = await self.services.db.commit(lambda tx: starting.write(tx, prepared))
-        if seq is not None:
-            self._engine.submit([prepared.ticket(seq)])
+        case_id = await asyncio.shield(steering.begin(self.services, self._engine, prepared))
         return await self.case(case_id, tenant=start.tenant)
 
     async def _start_child(self, parent: CaseInfo, workflow: str, value: Any, key: str) -> Case:
@@ -247,27 +245,36 @@ class ControlPlane:
         )  # fmt: skip
         return await self._start(workflow, start)
 
-    async def wait(self, case_id: str, until: str = "settled", timeout: float | None = None) -> Case:  # noqa: ASYNC109
+    async def wait(
+        self,
+        case_id: str,
+        until: str = "settled",
+        timeout: float | None = None,  # noqa: ASYNC109
+        *,
+        tenant: str | None = None,
+    ) -> Case:
         """The case once it has settled (completed, failed, cancelled, waiting) or "ended"; as it is at the timeout.
 
         Raises NotFound, and StorageError when the case cannot go on because its database fails.
         """
-        return (await self.wait_all([case_id], until, timeout))[0]
+        return (await self.wait_all([case_id], until, timeout, tenant=tenant))[0]
 
     async def wait_all(
         self,
         ids: Iterable[str],
         until: str = "ended",
         timeout: float | None = None,  # noqa: ASYNC109
+        *,
+        tenant: str | None = None,
     ) -> list[Case]:
         """`wait` for several cases, in their order; `timeout` holds for all together."""
         if until not in ("settled", "ended"):
             raise errors.InputError(f"until is {until!r}", 'say "settled" or "ended"')
         await self._begin()
-        wanted = list(ids)
+        wanted, whose = list(ids), tenant or self.tenant
         if not self._read_only:
-            await self._engine.wait(self.tenant, wanted, until, timeout)
-        return await cases.read_all(self.services.db, self.tenant, wanted)
+            await self._engine.wait(whose, wanted, until, timeout)
+        return await cases.read_all(self.services.db, whose, wanted)
 
     async def case(self, case_id: str, *, tenant: str | None = None) -> Case:
         """One case. Raises NotFound."""
@@ -320,6 +327,7 @@ class ControlPlane:
 
     async def switch(self, target: str, state: str, *, by: str, comment: str = "") -> None:
         """Set a switch ("agent:x", "tool:y", "system:z", "workflow:w", "tenant:t", "all") to on, off or drain."""
+        self.services.actors.get(by)
         await self.services.switches.set(self.tenant, target, state, by=by, comment=comment)
         if state == "on" and self._started:
             await self._engine.unpark()

@@ -67,7 +67,8 @@ class EmbeddedEngine:
                 if case_id not in self._queue:
                     watch.hear(case_id, status)
             for case_id in watch.missing & self._broken.keys():
-                watch.fail(self._broken[case_id])
+                if case_id not in self._queue:
+                    watch.fail(self._broken[case_id])
             try:
                 async with asyncio.timeout(timeout):
                     await watch.over()
@@ -122,6 +123,7 @@ class EmbeddedEngine:
             ticket = self._queue.pop()
             if ticket is None:
                 return
+            self._broken.pop(ticket.case_id, None)
             self._controls[ticket.case_id] = RunControl()
             self._drives[ticket.case_id] = asyncio.create_task(self._run(ticket), name=f"case {ticket.case_id}")
 
@@ -131,20 +133,25 @@ class EmbeddedEngine:
             status = await self._advance(ticket)
             if status == "waiting":
                 await self.arm(ticket.tenant, ticket.case_id)
-        except errors.StorageError as exc:
-            _log.error("case %s stops at its last durable step: %s", ticket.case_id, exc)  # no bug
-            self._broken[ticket.case_id] = exc
-            self._watches.fail(ticket.case_id, exc)
         except asyncio.CancelledError:
             _log.info("drive of case %s was cancelled", ticket.case_id)
-        except Exception:
+        except errors.StorageError as exc:
+            _log.error("case %s stops: %s", ticket.case_id, exc)  # no bug
+            self._give_up(ticket.case_id, exc)
+        except Exception as exc:
             _log.exception("drive of case %s failed outside its graph", ticket.case_id)
+            self._give_up(ticket.case_id, errors.StorageError(f"the case cannot be driven: {exc!r}", "see the log"))
         finally:
             del self._drives[ticket.case_id], self._controls[ticket.case_id]
             self._queue.done(ticket)
             if ticket.case_id not in self._queue:
                 self._watches.tell(ticket.case_id, status)
             self._pump()
+
+    def _give_up(self, case_id: str, exc: errors.StorageError) -> None:
+        """Until the next start nothing drives the case; those who wait for it hear why."""
+        self._broken[case_id] = exc
+        self._watches.fail(case_id, exc)
 
     async def _advance(self, ticket: Ticket) -> str:
         """Drive a case. After a failed commit it stands at its last durable step: claim it again, a little later."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ async def _drive(segment: Segment, control: RunControl) -> str:
             return await _fail(segment, exc)
         if not out.interrupts:
             return await _complete(segment, out.value)
-        answers = await _settle(segment, out.interrupts)
+        answers = await _settle(segment, out.interrupts, out.value)
         if not answers:
             return "waiting"
         segment.claim.rewind()
@@ -168,9 +168,10 @@ def item_of(interrupt: Interrupt) -> str | None:
     return str(ours["item"]) if isinstance(ours, Mapping) and "item" in ours else None
 
 
-async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
+async def _settle(segment: Segment, interrupts: Sequence[Interrupt], values: Any) -> dict[str, Any]:
     """Set the case to waiting, unless an answer has arrived meanwhile: then give the answers there are."""
     tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
+    so_far = to_jsonable_python(segment.entry.graph.shown(dict(values)), fallback=repr)
 
     def settle(tx: Transaction) -> dict[str, Any]:
         _write_left(tx, segment)
@@ -180,6 +181,7 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str
         answers = _answers(tx, segment.claim, interrupts)
         if not answers:
             cases.set_status(tx, tenant, case_id, "waiting", at=at)
+            cases.set_values(tx, tenant, case_id, so_far)
             arm(tx, tenant, case_id)
         return answers
 
@@ -187,15 +189,22 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt]) -> dict[str
 
 
 async def _complete(segment: Segment, values: Any) -> str:
-    workflow, state = segment.entry.workflow, dict(values)
-    result = segment.entry.graph.shown(state)
     try:
-        checked = workflow.result_type.model_validate(result) if workflow.result_type else result
+        result, measures = _result(segment, dict(values))
     except ValidationError as exc:
         return await _fail(segment, errors.OutputInvalid(f"the result does not fit the output schema: {exc}"))
-    measures = workflow.measures(view(workflow.schema, state)) if workflow.measures else {}
+    except Exception as exc:  # `measures` is the workflow's own code
+        return await _fail(segment, exc)
     data = {"cycle_s": _cycle(segment), "sla_met": _sla_met(segment), "measures": measures}
-    return await _end(segment, "completed", data, to_jsonable_python(checked), None)
+    return await _end(segment, "completed", data, result, None)
+
+
+def _result(segment: Segment, state: dict[str, Any]) -> tuple[Any, dict[str, float]]:
+    """What a finished case gives, as JSON values, and what it measures."""
+    workflow, result = segment.entry.workflow, segment.entry.graph.shown(state)
+    checked = workflow.result_type.model_validate(result) if workflow.result_type else result
+    measured = workflow.measures(view(workflow.schema, state)) if workflow.measures else {}
+    return to_jsonable_python(checked, fallback=repr), {name: float(value) for name, value in measured.items()}
 
 
 async def _fail(segment: Segment, exc: Exception) -> str:
@@ -216,8 +225,13 @@ async def _end(segment: Segment, status: str, data: dict[str, Any], result: Any,
         freed = leases.release_all(tx, tenant, case_id, at)
         return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at=at, result=result, error=error))
 
-    segment.services.freed(tenant, await segment.services.db.commit(end, claim=segment.claim))
+    await asyncio.shield(_free(segment, end))
     return status
+
+
+async def _free(segment: Segment, end: Callable[[Transaction], cases.Freed]) -> None:
+    """Commit the end, and tell those who waited for it; both, also when the drive is cancelled meanwhile."""
+    segment.services.freed(segment.claim.tenant, await segment.services.db.commit(end, claim=segment.claim))
 
 
 async def _set(segment: Segment, status: str, reason: str | None = None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock import ControlPlane, Decision, errors
+from interlock import ControlPlane, Decision, Person, errors
 from interlock.graphs.desk import handlers
 from interlock.graphs.engine.lock import Address, EngineLock
 from interlock.graphs.engine.remote import send
@@ -80,6 +80,7 @@ async def test_a_second_process_reads_beside_the_engine(tmp_path: Path) -> None:
             assert (await reader.wait(case.id)).status == "waiting"
             assert (await reader.metrics.summary()).cases.waiting == 1
             assert (await reader.ledger.verify()).ok
+            reader.register_actor(Person("op"))
             with pytest.raises(errors.StorageError, match="read-only"):
                 await reader.switch("all", "off", by="person:op")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from interlock import Workflow, errors
 from interlock.testing import ManualClock
-from tests.graphs.office import POLICY, START_TIME, Erp, State, buying, events, office
+from tests.graphs.office import POLICY, START_TIME, Erp, State, buying, events, failure, office
 
 
 class Order(BaseModel):
@@ -112,6 +113,73 @@ async def test_a_thousand_cases_are_waited_for_together() -> None:
         cases = await plane.wait_all([case.id for case in started], timeout=60)  # type: ignore[union-attr]
         assert [case.input["total"] for case in cases] == list(range(600))
         assert (await plane.ledger.verify()).ok
+
+
+async def test_a_key_function_that_fails_refuses_its_input() -> None:
+    async with office(buying(input=Order)) as plane:
+        started = await plane.start_many(
+            "buying", [{"total": 1}, {"no": 2}], key=lambda value: str(value["total"]), requester="person:ana"
+        )
+        assert [entry.status == "failed" for entry in started] == [False, True]
+        assert isinstance(started[1], errors.InputError)
+        wf = Workflow("odd", State, key=lambda value: value["missing"])
+        plane.register(wf.flow(START, wf.task("x", skill="y"), END))
+        with pytest.raises(errors.InputError, match="key= does not take"):
+            await plane.start("odd", {}, requester="person:ana")
+
+
+async def test_tenants_do_not_see_each_other() -> None:
+    async with office(buying()) as plane:
+        case = await plane.start("buying", {"total": 1}, key="k", requester="person:ana", tenant="west")
+        assert (await plane.wait(case.id, until="ended", timeout=30, tenant="west")).tenant == "west"
+        with pytest.raises(errors.NotFound):
+            await plane.wait(case.id, timeout=1)
+        other = await plane.start("buying", {"total": 2}, key="k", requester="person:ana")
+        assert other.id != case.id
+        assert [one.id for one in (await plane.cases()).items] == [other.id]
+
+
+async def test_a_caller_who_is_cancelled_leaves_no_case_behind_that_nobody_drives() -> None:
+    erp = Erp()
+    async with office(buying(), erp=erp) as plane:
+        await plane.ready()
+        for _ in range(20):
+            starting = asyncio.create_task(plane.start("buying", {"total": 1}, requester="person:ana"))
+            await asyncio.sleep(random.random() * 0.004)
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        page = await plane.cases()
+        done = await plane.wait_all([case.id for case in page.items], timeout=30)
+        assert {case.status for case in done} <= {"completed"}
+        assert len(erp.orders) == len(done)
+
+
+async def test_measures_that_fail_fail_the_case() -> None:
+    wf = Workflow("measured", State, measures=lambda state: {"x": state["missing"]})
+
+    async def nothing(state: Any) -> dict[str, Any]:
+        return {"note": "x"}
+
+    wf.add_node("nothing", nothing)
+    wf.add_edge(START, "nothing").add_edge("nothing", END)
+    async with office(wf) as plane:
+        case = await plane.start("measured", {}, requester="person:ana")
+        case = await plane.wait(case.id, until="ended", timeout=30)
+        assert (case.status, failure(case)["code"]) == ("failed", "KeyError")
+
+
+async def test_a_waiting_case_shows_its_output_so_far() -> None:
+    async with office(buying()) as plane:
+        case = await plane.start("buying", {"total": 400_000, "note": "x"}, requester="person:ana")
+        case = await plane.wait(case.id, timeout=30)
+        assert (case.status, case.values) == ("waiting", {"total": 400_000, "note": "x"})
+
+
+async def test_a_graph_of_the_plane_runs_as_a_case_only() -> None:
+    async with office(buying()) as plane:
+        with pytest.raises(errors.ConfigurationError, match="belongs to a plane"):
+            await plane.graph("buying").ainvoke({"total": 1}, {"configurable": {"thread_id": "t"}})
 
 
 async def test_a_start_can_be_back_dated() -> None:
