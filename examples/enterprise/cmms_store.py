@@ -89,7 +89,6 @@ class CmmsStore:
 
     # -- reference data
 
-    @property
     def loaded(self) -> str | None:
         """The digest of the reference data that is there."""
         found = self._rows("SELECT value FROM meta WHERE name = 'reference'")
@@ -100,7 +99,7 @@ class CmmsStore:
 
         Gives rows per table.
         """
-        if self.loaded != reference.digest:
+        if self.loaded() != reference.digest:
             self._replace(reference)
         counts = ((table, self._rows(f"SELECT count(*) AS n FROM {table}")) for table in _REFERENCE)  # noqa: S608
         return {table: rows[0]["n"] for table, rows in counts}

@@ -52,46 +52,48 @@ async def setup(
     answer or refuses the credential, ConfigurationError when there is no credential for it.
     """
     async with AsyncExitStack() as stack:
-        cmms, own = await _open_cmms(plane, stack, reference, faults)
-        for entry in tools(cmms, sandbox=own):
-            plane.register_tool(entry)
-        for actor in (*maintenance_team(), *PEOPLE):
-            plane.register_actor(actor)
-        plane.register(maintenance.wf)
+        url = os.environ.get("CMMS_URL")
+        store = None if url else await _open_store(plane, stack)
+        transport = httpx.AsyncHTTPTransport(trust_env=False) if store is None else _in_process(plane, store)
+        cmms = Cmms(url or "http://cmms.internal", Faulty(transport, faults) if faults else transport)
+        stack.push_async_callback(cmms.aclose)
         await cmms.check(_credential(plane))
+        await _load(plane, store, reference)
+        _register(plane, cmms, sandbox=store is not None)
         stack.push_async_callback(plane.close)  # runs first: the cases stop before their systems go
         yield
 
 
-async def _open_cmms(
-    plane: ControlPlane, stack: AsyncExitStack, reference: Path | None, faults: Sequence[Fault | Mapping[str, Any]]
-) -> tuple[Cmms, bool]:
-    """The client, and whether the CMMS is our own."""
-    url = os.environ.get("CMMS_URL")
-    transport = httpx.AsyncHTTPTransport(trust_env=False) if url else await _own_cmms(plane, stack, reference)
-    if url:
-        await plane.context.ingest(GUIDES, await asyncio.to_thread(read_guides, reference or SAMPLE))
-    cmms = Cmms(url or "http://cmms.internal", Faulty(transport, faults) if faults else transport)
-    stack.push_async_callback(cmms.aclose)
-    return cmms, not url
-
-
-async def _own_cmms(plane: ControlPlane, stack: AsyncExitStack, reference: Path | None) -> httpx.ASGITransport:
-    """The reference CMMS in this process; its credential is made anew each time and never leaves it."""
+async def _open_store(plane: ControlPlane, stack: AsyncExitStack) -> CmmsStore:
     store = await asyncio.to_thread(CmmsStore, None if plane.home is None else plane.home / "cmms.db")
     stack.push_async_callback(asyncio.to_thread, store.close)
-    if reference is not None or not await asyncio.to_thread(lambda: store.loaded):
-        await _load(plane, store, reference or SAMPLE)
+    return store
+
+
+def _in_process(plane: ControlPlane, store: CmmsStore) -> httpx.ASGITransport:
+    """The way to our own CMMS; its credential is made anew each time and never leaves this process."""
     secret = os.environ.get("CMMS_TOKEN") or secrets.token_urlsafe(32)
     plane.services.gateway.credentials.offer("cmms", secret)
     return httpx.ASGITransport(create_app(store, {secret: "write"}), raise_app_exceptions=False)
 
 
-async def _load(plane: ControlPlane, store: CmmsStore, folder: Path) -> None:
-    """Everything is read before anything is written; the store is marked as loaded last."""
-    reference, guides = await asyncio.to_thread(lambda: (read_reference(folder), read_guides(folder)))
+async def _load(plane: ControlPlane, store: CmmsStore | None, folder: Path | None) -> None:
+    """Guides, and the data of our own CMMS. All is read before anything is written; the CMMS is marked last."""
+    if folder is None and store is not None and await asyncio.to_thread(store.loaded):
+        return
+    source = folder or SAMPLE
+    reference, guides = await asyncio.to_thread(lambda: (read_reference(source), read_guides(source)))
     await plane.context.ingest(GUIDES, guides)
-    await asyncio.to_thread(store.load, reference)
+    if store is not None:
+        await asyncio.to_thread(store.load, reference)
+
+
+def _register(plane: ControlPlane, cmms: Cmms, *, sandbox: bool) -> None:
+    for entry in tools(cmms, sandbox=sandbox):
+        plane.register_tool(entry)
+    for actor in (*maintenance_team(), *PEOPLE):
+        plane.register_actor(actor)
+    plane.register(maintenance.wf)
 
 
 def _credential(plane: ControlPlane) -> str:

@@ -283,7 +283,7 @@ def test_reference_data_is_replaced_whole_and_orders_stay(store: CmmsStore) -> N
     reference.digest, reference.history = "other", []
     assert store.load(reference) | {"history": 28} == store.load(read_reference(SAMPLE))
     store.load(reference)
-    assert (store.loaded, store.history(["M101"], at())["finished"]) == ("other", 0)
+    assert (store.loaded(), store.history(["M101"], at())["finished"]) == ("other", 0)
     assert store.work_order(made)["status"] == "created"
 
 
@@ -293,7 +293,7 @@ def test_it_is_all_there_after_a_restart(tmp_path: Path) -> None:
     made = create(first)
     first.close()
     second = CmmsStore(tmp_path / "c.db")
-    assert (second.work_order(made)["key"], second.loaded) == (f"wo:MR{made[2:]}", REFERENCE.digest)
+    assert (second.work_order(made)["key"], second.loaded()) == (f"wo:MR{made[2:]}", REFERENCE.digest)
     second.close()
 
 
