@@ -65,7 +65,7 @@ class Decision:
 
     @classmethod
     def edit(cls, args: Mapping[str, Any]) -> Decision:
-        """Other arguments: a new action, which is checked again."""
+        """Other arguments, the rest as asked: a new action, which is checked again."""
         return cls("edit", args=dict(args) if isinstance(args, Mapping) else args)
 
     @classmethod

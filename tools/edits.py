@@ -14,21 +14,26 @@ from interlock.tools.attempt import Attempt, Refused, begin, rewrite
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
-__all__ = ["edited", "request_of"]
+__all__ = ["edited", "merged", "request_of"]
+
+
+def merged(item: Item, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments after an edit: what it does not name stays as it was asked."""
+    return {**(item.action.get("args") or {}), **args}
 
 
 def edited(item: Item, args: Mapping[str, Any], tools: Tools) -> Attempt:
-    """The item's call with other arguments. Raises InputError when they do not fit, or it is no call of a tool."""
+    """The item's call after an edit. Raises InputError when it does not fit, or the item is no call of a tool."""
     name = str(item.action.get("tool", ""))
     if name not in tools or item.request is None:
         raise errors.InputError(f"{name or item.id} cannot be edited", "approve, reject or respond")
-    attempt = begin(name, args, _site(item))
+    attempt = begin(name, merged(item, args), _site(item))
     attempt.spec = tools.get(name)
     attempt.actor = Actor(item.request.principal.partition(":")[2])
     try:
-        rewrite(attempt, args)
+        rewrite(attempt, attempt.raw)
     except Refused as no:
-        raise errors.InputError(str(no), "give all arguments of the tool, with valid values") from None
+        raise errors.InputError(str(no), "give valid values for arguments of the tool") from None
     return attempt
 
 

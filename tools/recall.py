@@ -11,6 +11,7 @@ from interlock.storage.database import Database, Reader
 from interlock.tools import effects
 from interlock.tools.attempt import Attempt, refused, rewrite
 from interlock.tools.contract import ToolResult
+from interlock.tools.edits import merged
 
 __all__ = ["Recall", "question_of", "result"]
 
@@ -36,7 +37,7 @@ class Recall:
             raise refused("divergence", f"{attempt.name} was asked before with other arguments: a person has to look")
         for item in attempt.items:
             if item.decision is not None and item.decision.kind == "edit":
-                rewrite(attempt, item.decision.args)
+                rewrite(attempt, merged(item, item.decision.args or {}))
 
     def answered(self, attempt: Attempt) -> ToolResult | None:
         """The end of a call by the word of a person: a no, or an answer instead of the action."""

@@ -237,6 +237,12 @@ async def test_an_edit_is_checked_as_a_new_action_and_executed(one: Plant) -> No
     assert intent["data"]["args"] == {"amount": 15_000, "to": "acme"}
 
 
+async def test_an_edit_leaves_what_it_does_not_name(one: Plant) -> None:
+    item = await one.open(await one.pay(20_000))
+    await one.approve(item, decision=Decision.edit({"amount": 11_000}))
+    assert (await one.pay(20_000)).value == "pay 11000 acme#1"
+
+
 async def test_two_stages_need_two_persons(one: Plant) -> None:
     first = await one.open(await one.pay(2_000_000))
     await one.approve(first, by="person:bo")
