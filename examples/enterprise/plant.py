@@ -79,7 +79,8 @@ def _in_process(plane: ControlPlane, store: CmmsStore) -> httpx.ASGITransport:
 
 async def _load(plane: ControlPlane, store: CmmsStore | None, folder: Path | None) -> None:
     """Guides, and the data of our own CMMS. All is read before anything is written; the CMMS is marked last."""
-    if folder is None and store is not None and await asyncio.to_thread(store.loaded):
+    loaded = None if store is None else await asyncio.to_thread(store.loaded)
+    if folder is None and loaded:
         return
     source = folder or SAMPLE
     reference, guides = await asyncio.to_thread(lambda: (read_reference(source), read_guides(source)))

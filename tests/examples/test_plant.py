@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from shutil import copytree
@@ -14,7 +14,6 @@ import pytest
 
 from interlock import ControlPlane, errors
 from interlock.agents.roster.history import GUIDES
-from interlock.examples.enterprise import plant as plants
 from interlock.examples.enterprise.cmms import create_app
 from interlock.examples.enterprise.cmms_store import CmmsStore
 from interlock.examples.enterprise.plant import OPERATOR, PEOPLE, REQUESTER, setup
@@ -91,12 +90,13 @@ async def test_malformed_reference_data_is_said_and_changes_nothing(tmp_path: Pa
         pass
     path = bad / RULE_CODES
     text = path.read_text()
-    {
+    damages: dict[str, Callable[[], object]] = {
         "line": lambda: path.write_text(text + "FR01,too few\n"),
         "column": lambda: path.write_text(text.replace("primary_code,", "code,")),
         "file": path.unlink,
         "folder": lambda: bad.rename(tmp_path / "elsewhere"),
-    }[damage]()
+    }
+    damages[damage]()
     with pytest.raises(errors.InputError, match=re.escape(str(bad))) as failed:
         async with opened(home, reference=bad):
             pytest.fail("the plant opened with malformed data")
@@ -108,7 +108,7 @@ async def test_malformed_reference_data_is_said_and_changes_nothing(tmp_path: Pa
 async def test_the_credential_of_this_process_is_never_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plants.secrets, "token_urlsafe", lambda size: "planted-credential-7f3a")
+    monkeypatch.setattr("secrets.token_urlsafe", lambda size: "planted-credential-7f3a")
     async with opened(tmp_path) as plane:
         assert await completes(plane)
         assert "planted-credential" not in repr(plane.services.gateway.credentials)
@@ -142,7 +142,7 @@ async def test_environment_and_server_may_agree_on_a_credential(
 def elsewhere(monkeypatch: pytest.MonkeyPatch, store: CmmsStore) -> CmmsStore:
     """`CMMS_URL` names a server, which answers without a network."""
     app = httpx.ASGITransport(create_app(store, {"server-secret": "write"}), raise_app_exceptions=False)
-    monkeypatch.setattr(plants.httpx, "AsyncHTTPTransport", lambda **_: app)
+    monkeypatch.setattr("httpx.AsyncHTTPTransport", lambda **_: app)
     monkeypatch.setenv("CMMS_URL", "http://cmms.example:8790")
     return store
 
