@@ -79,21 +79,6 @@ def view(schema: type[Any], state: Mapping[str, Any]) -> Any:
     return own(state) if is_typeddict(schema) else schema(**own(state))
 
 
-def as_update(result: Any, into: str | None) -> dict[str, Any]:
-    """A task's result as a state update. Raises OutputInvalid when it is neither a dict, a model nor None."""
-    if into is not None:
-        return {into: result}
-    if result is None:
-        return {}
-    if isinstance(result, BaseModel):
-        return {name: getattr(result, name) for name in type(result).model_fields}
-    if isinstance(result, Mapping):
-        return dict(result)
-    raise errors.OutputInvalid(
-        f"a task returned {type(result).__name__}", "return a dict of state updates, a pydantic model, or None"
-    )
-
-
 def emitted(state: Mapping[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     """An update of a governed node; inside a branch it is also collected for the parent graph."""
     return {**update, UPDATES: [update]} if UPDATES in state else update
