@@ -24,15 +24,15 @@ class Event(BaseModel):
     """
 
     equipment_id: str | None = None
-    equipment_name: str | None = Field(None, validation_alias=AliasChoices("equipment_name", "asset_name"))
+    equipment_name: str | None = Field(default=None, validation_alias=AliasChoices("equipment_name", "asset_name"))
     rule_id: str | None = None
     start_time: str = Field(validation_alias=AliasChoices("start_time", "timestamp"))
     end_time: str | None = None
-    kpi: str | None = Field(None, validation_alias=AliasChoices("kpi", "KPI"))
-    value: float | None = Field(None, allow_inf_nan=False)
-    upper_bound: float | None = Field(None, allow_inf_nan=False)
-    lower_bound: float | None = Field(None, allow_inf_nan=False)
-    anomaly_score: float | None = Field(None, allow_inf_nan=False)
+    kpi: str | None = Field(default=None, validation_alias=AliasChoices("kpi", "KPI"))
+    value: float | None = Field(default=None, allow_inf_nan=False)
+    upper_bound: float | None = Field(default=None, allow_inf_nan=False)
+    lower_bound: float | None = Field(default=None, allow_inf_nan=False)
+    anomaly_score: float | None = Field(default=None, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

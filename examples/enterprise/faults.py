@@ -24,8 +24,8 @@ class Fault(BaseModel):
     path: str = Field(description="Beginning of the path, as /work-orders.")
     how: Literal["refused", "lost", "timeout", "unreachable"]
     method: Literal["GET", "POST"] = "POST"
-    call: int = Field(1, ge=1)
-    times: int = Field(1, ge=1)
+    call: int = Field(default=1, ge=1)
+    times: int = Field(default=1, ge=1)
 
     def hits(self, count: int) -> bool:
         return self.call <= count < self.call + self.times

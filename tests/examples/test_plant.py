@@ -32,7 +32,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def opened(home: Path | None, **options: Any) -> AsyncIterator[ControlPlane]:
     url = ":memory:" if home is None else f"sqlite:///{home / 'interlock.db'}"
-    async with ControlPlane.open(url, settings=Settings()) as plane, setup(plane, **options):
+    async with ControlPlane.open(url, settings=Settings.load()) as plane, setup(plane, **options):
         yield plane
 
 

@@ -26,7 +26,7 @@ async def plant(
     home: Path, *, concurrency: int = 8, policies: Any = None, **options: Any
 ) -> AsyncIterator[ControlPlane]:
     """A plane with the plant; `options` are those of `setup`."""
-    settings = Settings(concurrency=concurrency)
+    settings = Settings.load().model_copy(update={"concurrency": concurrency})
     url = f"sqlite:///{home / 'interlock.db'}"
     async with ControlPlane.open(url, settings=settings, policies=policies) as plane, setup(plane, **options):
         yield plane
