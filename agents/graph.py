@@ -27,7 +27,7 @@ async def run_graph(job: Job) -> Any:
     if "messages" in graph.channels:
         system = [SystemMessage(job.agent.prompt)] if job.agent.prompt else []
         given["messages"] = [*system, question(job.contract, state, await job.facts(), schema=True)]
-    result = await graph.ainvoke(given, {"callbacks": [job.meter]})
+    result = await graph.ainvoke(given)
     return _result(job.contract, result if isinstance(result, Mapping) else {})
 
 

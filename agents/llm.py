@@ -61,7 +61,7 @@ def _conversation(job: Job) -> list[BaseMessage]:
 
 async def _turn(job: Job, messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> Any:
     try:
-        result = await _loop(job, tools).ainvoke({"messages": [*messages]}, {"callbacks": [job.meter]})
+        result = await _loop(job, tools).ainvoke({"messages": [*messages]})
     except StructuredOutputError as exc:
         raise _Unfit(raw_text(exc.ai_message), why_invalid(exc)) from exc
     return _answer(job.contract.output, job.contract.into, result)

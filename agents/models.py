@@ -10,7 +10,10 @@ import httpx
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.structured_output import ProviderStrategy, StructuredOutputError, ToolStrategy
 from langchain.chat_models import init_chat_model
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_openai import ChatOpenAI
 from langgraph.errors import GraphBubbleUp
 from pydantic import BaseModel, SecretStr
 
@@ -45,6 +48,16 @@ def reachable(name: str, settings: Settings) -> bool:
 def _provider(name: str) -> str:
     provider, separator, _ = name.partition(":")
     return provider if separator else "openai"
+
+
+class OpenAIChat(ChatOpenAI):
+    """`create_agent` binds an empty list of tools to typed output, which the original endpoint refuses."""
+
+    def bind_tools(self, tools: Sequence[Any], **options: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        bound = super().bind_tools(tools, **options)
+        if tools or not isinstance(bound, RunnableBinding):
+            return bound
+        return self.bind(**{name: value for name, value in bound.kwargs.items() if name != "tools"})
 
 
 class Models:
@@ -85,12 +98,11 @@ class Models:
     def _build(self, name: str, json_mode: bool) -> BaseChatModel:
         options: dict[str, Any] = {"timeout": self.settings.model_timeout_s, "max_retries": self.settings.model_retries}
         provider = _provider(name)
-        if provider == "openai":
-            options |= self._openai(json_mode)
+        model = name.removeprefix(f"{provider}:")
         try:
-            built: BaseChatModel = init_chat_model(
-                name.removeprefix(f"{provider}:"), model_provider=provider, **options
-            )
+            if provider == "openai":
+                return OpenAIChat(model=model, **options, **self._openai(json_mode))
+            built: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
         except (ImportError, ValueError) as exc:
             raise errors.ConfigurationError(f"model {name!r} cannot be used: {exc}", "write provider:model") from exc
         return built
@@ -100,8 +112,8 @@ class Models:
         options: dict[str, Any] = {"http_async_client": self._http, "stream_usage": True, "api_key": self._key()}
         if settings.base_url:
             options |= {"base_url": settings.base_url, "use_responses_api": False}
-        if json_mode:
-            options["model_kwargs"] = {"response_format": {"type": "json_object"}}
+        if json_mode:  # past the client, which would insist on strict tools beside a response format
+            options["extra_body"] = {"response_format": {"type": "json_object"}}
         return options
 
     def _key(self) -> SecretStr:

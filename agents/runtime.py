@@ -64,21 +64,24 @@ async def _in_time(job: Job) -> Any:
 
 
 async def _run(job: Job) -> Any:
-    match job.agent.kind:
-        case "graph":
-            return await run_graph(job)
-        case "llm":
-            return await run_model(job)
-        case "code":
-            with _metered(job.meter):
+    with _metered(job.meter):
+        match job.agent.kind:
+            case "graph":
+                return await run_graph(job)
+            case "llm":
+                return await run_model(job)
+            case "code":
                 return await job.agent.run(job.state, job.call)
-        case "external":
-            raise errors.AgentFailed(f"{job.agent.id} is external and performs no tasks", "give it run= or model=")
+            case "external":
+                raise errors.AgentFailed(f"{job.agent.id} is external and performs no tasks", "give it run= or model=")
 
 
 @contextmanager
 def _metered(meter: Meter) -> Iterator[None]:
-    """Count the model calls that code makes by itself: LangChain reads callbacks from the running config."""
+    """Count every model call below: LangChain reads callbacks from the running config.
+
+    Given to `ainvoke` they would take the place of those that are there, which stream tokens and trace.
+    """
     config: RunnableConfig = merge_configs(var_child_runnable_config.get() or {}, {"callbacks": [meter]})
     token: Token[Any] = var_child_runnable_config.set(config)
     try:

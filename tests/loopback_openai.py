@@ -144,6 +144,8 @@ class LoopbackOpenAI:
 
 def check(body: dict[str, Any]) -> None:
     """Raise Refused on what the original answers with 400."""
+    if body.get("tools") == []:
+        raise Refused("invalid 'tools': empty array, expected an array with minimum length 1")
     names = [tool["function"]["name"] for tool in body.get("tools", [])]
     names += [call["function"]["name"] for m in body["messages"] for call in m.get("tool_calls") or []]
     for name in names:
