@@ -1,7 +1,7 @@
 # Needs only Python >= 3.11 and make. `make demo` and `make test` do all set-up themselves, in .venv.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types imports wheel bench lock clean environment
+.PHONY: help demo test real check lint types imports wheel bench lock clean environment
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,6 +22,9 @@ demo: $(VENV)/run.stamp ## set up what is needed to run, then show the maintenan
 
 test: $(VENV)/dev.stamp ## set up everything, then run the tests with coverage of the floors
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+
+real: $(VENV)/dev.stamp ## run the slow tests on real alerts, where those lie beside the repository
+	@$(BIN)/python -m pytest -m real $(ARGS)
 
 check: lint types imports wheel ## ruff, mypy --strict, pyright, import-linter, content of the wheel
 
