@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from typing import Any
 
-from pydantic_core import to_jsonable_python
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from interlock.clock import Clock
@@ -21,6 +20,7 @@ from interlock.tools.contract import DidNotHappen, Happened, ToolContext, Unsure
 from interlock.tools.credentials import Credentials
 from interlock.tools.effects import Outcome
 from interlock.tools.failures import ambiguous, describe, transient
+from interlock.tools.results import recordable
 
 __all__ = ["Execution"]
 
@@ -59,7 +59,7 @@ class Execution:
         try:
             value, error, failure = await self._tried(attempt), None, None
         except Exception as exc:
-            value, error, failure = None, self._credentials.redact(describe(exc)), exc
+            value, error, failure = None, self._plain(describe(exc)), exc
         seconds = (self._clock.now() - began).total_seconds()
         if failure is None:
             return Outcome("done", value, None, "executed", seconds)
@@ -76,7 +76,7 @@ class Execution:
         try:
             answer = await self._ask(attempt)
         except Exception as exc:
-            why = self._credentials.redact(describe(exc))
+            why = self._plain(describe(exc))
             return Outcome("unknown", error=f"the probe failed: {why}", by="reconciled")
         if isinstance(answer, DidNotHappen):
             return None
@@ -124,4 +124,4 @@ class Execution:
         return attempt.spec.timeout or self._settings.tool_timeout_s
 
     def _plain(self, value: Any) -> Any:
-        return self._credentials.redact(to_jsonable_python(value, fallback=repr))
+        return self._credentials.redact(recordable(value))

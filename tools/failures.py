@@ -57,7 +57,10 @@ def transient(exc: BaseException) -> bool:
 def describe(exc: BaseException) -> str:
     if isinstance(exc, TimeoutError) and not str(exc):
         return "the tool timed out"
-    return f"{type(exc).__name__}: {exc}"
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception:  # its text is made by the tool's own code
+        return type(exc).__name__
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
