@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.pregel import Pregel
@@ -28,7 +28,7 @@ class Agent(Actor):
 
     `model="default"` takes the model of the settings. `cost` is what one task costs about, for the router.
     `internal` names tools of a graph that touch nothing but the graph's own state, such as hand-offs.
-    Raises ConfigurationError when `run` cannot be performed or a graph holds a tool that is not governed.
+    Raises ConfigurationError when `run`, `model` or `output_method` is none, or a graph holds an ungoverned tool.
     """
 
     prefix: ClassVar[str] = "agent"
@@ -45,6 +45,13 @@ class Agent(Actor):
         super().__post_init__()
         if self.run is not None and self.model is not None:
             raise errors.ConfigurationError(f"{self.id} has both run= and model=", "give one of them")
+        if self.output_method not in (None, *get_args(OutputMethod)):
+            methods = ", ".join(get_args(OutputMethod))
+            raise errors.ConfigurationError(
+                f"output_method of {self.id} is {self.output_method!r}", f"one of {methods}"
+            )
+        if not isinstance(self.model, (str, BaseChatModel, type(None))):
+            raise errors.ConfigurationError(f"model= of {self.id} is {self.model!r}", "give a name or a chat model")
         if isinstance(self.run, Pregel):
             _check_graph(self.id, self.run, frozenset(self.internal))
         elif self.run is not None and not _is_async(self.run):

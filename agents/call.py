@@ -64,10 +64,11 @@ class Call:
     deadline: datetime | None = None
     done: list[dict[str, Any]] = field(default_factory=list, init=False)
 
-    async def __call__(self, tool: str, args: Mapping[str, Any] | None = None, *, key: str | None = None) -> Any:
+    async def __call__(self, tool: str, args: Mapping[str, Any] | None = None, *, key: str | int | None = None) -> Any:
         """Call a governed tool. Parallel calls of one tool need `key`, so that a restart can tell them apart."""
-        result = await invoke(tool, dict(args or {}), key)
-        self.done.append({"tool": tool, "args": dict(args or {}), "status": result.status, "value": result.value})
+        given = {} if args is None else args
+        result = await invoke(tool, given, key)
+        self.done.append({"tool": tool, "args": given, "status": result.status, "value": result.value})
         return result.unwrap()
 
     async def context(self, text: str, k: int = 5, where: Mapping[str, Any] | None = None) -> list[Any]:

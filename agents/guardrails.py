@@ -36,7 +36,7 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("tokens", "steps", "seconds"):
             bound = getattr(self, name)
-            if bound is not None and bound <= 0:
+            if bound is not None and not bound > 0:
                 raise errors.InputError(f"the budget allows {bound} {name}", "give more than 0, or None for no bound")
 
 
@@ -173,7 +173,7 @@ def _usage(message: BaseMessage, before: Sequence[BaseMessage]) -> tuple[int, in
 
 def check_confidence(confidence: float | None, least: float | None, found: Any = None) -> None:
     """Raise AgentFailed when a result is less sure than its task asks for, or does not say how sure it is."""
-    if least is None or (confidence is not None and confidence >= least):
+    if least is None or (confidence is not None and least <= confidence <= 1):
         return
     said = "no confidence was given" if confidence is None else f"confidence is {confidence:g}"
     raise errors.AgentFailed(

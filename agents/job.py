@@ -12,6 +12,7 @@ from interlock.agents.contract import Contract
 from interlock.agents.guardrails import Meter, readable
 from interlock.agents.models import OutputMethod
 from interlock.agents.prompt import search_text
+from interlock.tools.results import recordable
 
 __all__ = ["Job"]
 
@@ -43,4 +44,4 @@ class Job:
         tokens, steps = self.meter.used()
         used = {"tokens": tokens, "steps": steps} if steps else {}
         found = {"calls": list(self.call.done), "messages": readable(self.meter.messages), "used": used}
-        return {key: value for key, value in found.items() if value}
+        return {key: recordable(value) for key, value in found.items() if value}

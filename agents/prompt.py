@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.messages import HumanMessage
-from pydantic_core import to_jsonable_python
 
 from interlock.agents.call import Fact
 from interlock.agents.contract import Contract
+from interlock.tools.results import recordable
 
 __all__ = ["RULES", "question", "search_text", "shown"]
 
@@ -37,7 +37,7 @@ def shown(state: Mapping[str, Any], keys: Iterable[str] | None = None) -> dict[s
     """The part of a state that a model may see, as JSON: no messages, nothing private, no secret."""
     wanted = set(state) if keys is None else set(keys)
     visible = {k: v for k, v in state.items() if k in wanted and k != "messages" and not k.startswith("_")}
-    cleaned: dict[str, Any] = _clean(to_jsonable_python(visible, fallback=str))
+    cleaned: dict[str, Any] = _clean(recordable(visible))
     return cleaned
 
 
@@ -65,7 +65,7 @@ def _words(value: Any) -> Iterator[str]:
 
 def _fact(fact: Fact) -> dict[str, Any]:
     names = ("id", "source", "version", "as_of", "trust", "title", "text")
-    return {name: to_jsonable_python(getattr(fact, name), fallback=str) for name in names}
+    return {name: recordable(getattr(fact, name)) for name in names}
 
 
 def _json(value: Any) -> str:

@@ -31,16 +31,23 @@ __all__ = [
 ]
 
 
-async def invoke(name: str, args: Any, key: str | None = None) -> ToolResult:
+async def invoke(name: str, args: Any, key: str | int | None = None) -> ToolResult:
     """Call a tool from the code of a task; give `key` to tell parallel calls of one tool apart.
 
     Never gives `asked`: a call that needs a person raises Suspended, which no `except Exception` catches.
-    Raises ConfigurationError outside a governed task.
+    Raises ConfigurationError outside a governed task, InputError on a key that is none.
     """
     try:
         return await _invoke(_performance(name), name, args, key, in_place=False)
     except GraphInterrupt as signal:
         raise Suspended(signal) from None
+
+
+def _named(key: Any) -> str:
+    """The caller's key as text: the number 3 is a key like any other, and not the fourth call without one."""
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        raise errors.InputError(f"key is {key!r}", "give text or a number that stays the same after a restart")
+    return str(key)
 
 
 def _performance(name: str) -> Performance:
@@ -52,15 +59,18 @@ def _performance(name: str) -> Performance:
     return performance
 
 
-async def _invoke(performance: Performance, name: str, args: Any, key: str | None, *, in_place: bool) -> ToolResult:
+async def _invoke(
+    performance: Performance, name: str, args: Any, key: str | int | None, *, in_place: bool
+) -> ToolResult:
     site = performance.here()
-    slot = performance.slot(name) if key is None else key
+    named = None if key is None else _named(key)
+    slot = performance.slot(name) if named is None else named
     if signal := performance.swallowed(site.ns):
         raise signal
     with performance.flying():
         used = 0
         while True:
-            result = await performance.gateway.call(name, args, site, key=key, slot=slot)
+            result = await performance.gateway.call(name, args, site, key=named, slot=slot)
             waits = result.status == "asked" or (result.status == "unknown" and (in_place or site.guest))
             decided = result.items[:-1] if waits else result.items
             performance.replayed(decided[used:], site)
