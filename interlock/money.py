@@ -25,9 +25,7 @@ class Money:
 
     def __post_init__(self) -> None:
         if isinstance(self.amount, bool) or not isinstance(self.amount, int):
-            raise errors.InputError(
-                f"money amount {self.amount!r} is no integer", "give minor units, or use Money.of"
-            )
+            raise errors.InputError(f"money amount {self.amount!r} is no integer", "give minor units, or use Money.of")
         if abs(self.amount) > _LIMIT:
             raise errors.InputError("money amount is out of range", "at most 2**63 - 1 minor units")
         code = self.currency
