@@ -21,7 +21,7 @@ Role = Annotated[str | None, typer.Option("--role", help="What this role may ans
 CaseId = Annotated[str | None, typer.Option("--case", help="Of this case only.")]
 Approve = Annotated[bool, typer.Option("--approve", help="Yes; of an exception: perform the task again.")]
 Reject = Annotated[str | None, typer.Option("--reject", metavar="WHY", help="No, and why; a no is final.")]
-Edit = Annotated[str | None, typer.Option("--edit", metavar="JSON", help="Yes, with these arguments instead.")]
+Edit = Annotated[str | None, typer.Option("--edit", metavar="JSON", help="Yes, with these arguments changed.")]
 Respond = Annotated[str | None, typer.Option("--respond", metavar="JSON", help="An answer in place of the action.")]
 Digest = Annotated[str | None, typer.Option("--digest", help="Only if this is still the action that is asked for.")]
 
@@ -183,7 +183,7 @@ def _show(item: dict[str, Any], as_json: bool) -> None:
     decision = item["decision"] or {}
     pairs({name: item[name] for name in _FIRST if item[name]})
     _section("asks for", {"tool": item["action"].get("tool"), **item["action"].get("args", {})})
-    _section("because", {policy: text for policy, text in item["reasons"]})
+    _section("because", dict(item["reasons"]))
     _section("found", item["evidence"] if isinstance(item["evidence"], dict) else {"": item["evidence"]})
     _section("answer", {"kind": decision.get("kind"), "by": item["decided_by"], "at": item["decided_at"]})
     return _section("", {"why": decision.get("why"), "comment": item["comment"]})

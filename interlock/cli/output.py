@@ -20,7 +20,7 @@ _WIDE = 200
 
 def say(text: str) -> None:
     """A line for people: progress, hints, titles."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def emit(value: Any) -> None:
@@ -75,7 +75,12 @@ def cell(value: Any) -> str:
         return ", ".join(cell(v) for v in value)
     if isinstance(value, dict) or is_dataclass(value):
         return orjson.dumps(plain(value)).decode()
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Text of others without what would steer a terminal."""
+    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def plain(value: Any) -> Any:

@@ -50,7 +50,7 @@ class Guarded(TyperGroup):
         except Exception as exc:
             if hasattr(exc, "exit_code"):  # typer's own: usage errors and exits
                 raise
-            raise typer.Exit(_tell(_inner(exc))) from None
+            raise typer.Exit(_tell(exc)) from None
 
 
 def _inner(error: Exception) -> Exception:
@@ -60,7 +60,8 @@ def _inner(error: Exception) -> Exception:
     return error
 
 
-def _tell(error: Exception) -> int:
+def _tell(whole: Exception) -> int:
+    error = _inner(whole)
     if isinstance(error, errors.InterlockError):
         say(f"error: {error.message}")
         for reason in getattr(error, "reasons", []):
@@ -69,7 +70,7 @@ def _tell(error: Exception) -> int:
             say(f"hint: {error.hint}")
         return exit_code(error)
     say(f"error: {type(error).__name__}: {error}" if str(error) else f"error: {type(error).__name__}")
-    say(f"hint: this is a defect of interlock or of the project; details are in {_log(error)}")
+    say(f"hint: this is a defect of interlock or of the project; details are in {_log(whole)}")
     return FAILED
 
 

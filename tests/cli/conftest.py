@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,18 +38,40 @@ Run = Callable[..., Answer]
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The home of a shop; its policies are in a file, its ERP is a file."""
-    import shop as project
+    _environment(tmp_path, monkeypatch)
+    return tmp_path / "home"
 
-    policies = tmp_path / "shop.cedar"
-    policies.write_text(project.POLICY)
-    monkeypatch.setenv("INTERLOCK_PROJECT", "shop:setup")
-    monkeypatch.setenv("INTERLOCK_POLICIES", str(policies))
-    monkeypatch.setenv("SHOP_ERP", str(tmp_path / "erp.txt"))
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    monkeypatch.setenv("NO_COLOR", "1")
-    yield tmp_path / "home"
+
+def _environment(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("INTERLOCK_PROJECT", "shop:setup")
+    patch.setenv("INTERLOCK_POLICIES", str(HERE / "shop.cedar"))
+    patch.setenv("SHOP_ERP", str(folder / "erp.txt"))
+    patch.setenv("PYTHONPATH", str(HERE))
+    patch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, importable: None) -> Path:
+    """A home in which an approval, an exception and a person's task wait, and one order is placed."""
+    folder = tmp_path_factory.mktemp("template")
+    rows = ["supplier,total,note", "acme,100,", "acme,250000,dear", "unknown,300000,", "acme,400000,by hand", ""]
+    (folder / "orders.csv").write_text("\n".join(rows))
+    with pytest.MonkeyPatch.context() as patch:
+        _environment(folder, patch)
+        done = CliRunner().invoke(
+            app, ["run", "orders", "--input", str(folder / "orders.csv"), "--home", str(folder / "home")]
+        )
+    assert done.exit_code == 0, done.output
+    return folder / "home"
+
+
+@pytest.fixture
+def waiting(template: Path, shop: Path) -> Path:
+    """A copy of that home."""
+    shutil.copytree(template, shop)
+    return shop
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,15 +19,6 @@ from typing_extensions import TypedDict
 
 from interlock import ControlPlane, Money, Person, ToolContext, Workflow, errors
 
-POLICY = """
-@id("BUY-1") permit(principal, action == Interlock::Action::"erp.create_po", resource)
-  when { context.amount <= 100000 || context.approvals.purchasing >= 1 };
-@id("BUY-2") permit(principal in Interlock::Role::"purchasing",
-  action == Interlock::Action::"approve:erp.create_po", resource) when { principal.limit >= context.amount };
-@id("BUY-3") @reason("we do not buy from evil") forbid(principal, action == Interlock::Action::"erp.create_po", resource)
-  when { context.args.supplier == "evil" };
-"""
-
 
 class Order(BaseModel):
     supplier: str = Field(min_length=1)
@@ -73,7 +64,7 @@ async def vet(state: Any, call: Any) -> dict[str, Any]:
 
 @wf.task(skill="buying", tools=["erp.create_po"], scopes={"po:write"})
 async def order(state: Any, call: Any) -> dict[str, Any]:
-    while (hold := os.environ.get("SHOP_HOLD")) and not Path(hold).exists():
+    while (hold := os.environ.get("SHOP_HOLD")) and not Path(hold).exists():  # noqa: ASYNC110  # it waits for a file
         await asyncio.sleep(0.02)
     return {"po": await call("erp.create_po", {"supplier": state["supplier"], "total": state["total"]})}
 
