@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 
 from interlock import errors
-from interlock.clock import iso
+from interlock.clock import iso, parse
 from interlock.tools.systems.cmms import anomaly_rule, event_time
 
 if TYPE_CHECKING:
     from interlock.agents.runtime import Call
 
-__all__ = ["Event", "Triaged", "triage"]
+__all__ = ["Event", "Triaged", "downtime", "triage"]
 
 
 class Event(BaseModel):
@@ -138,3 +138,10 @@ async def triage(state: Mapping[str, Any], call: Call) -> Triaged:
         start_time=event.start_time,
         source="alert" if event.rule_id else "anomaly",
     )
+
+
+def downtime(state: Mapping[str, Any]) -> dict[str, float]:
+    """How long the asset was in alarm; nothing for events without an end."""
+    if not (end := state.get("end_time")):
+        return {}
+    return {"asset_downtime_s": (parse(end) - parse(state["start_time"])).total_seconds()}

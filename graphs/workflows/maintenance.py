@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -10,7 +11,6 @@ from langgraph.graph import END, START
 from pydantic import BaseModel
 
 from interlock.agents.roster import clerk, diagnosis, dispatcher, history, merging, planner, scheduler, triage
-from interlock.clock import parse
 from interlock.graphs.state import state_of
 from interlock.graphs.workflow import Workflow
 
@@ -43,23 +43,13 @@ class Result(BaseModel):
     chosen_because: str | None = None
 
 
-def downtime(state: Mapping[str, Any]) -> dict[str, float]:
-    """How long the asset was in alarm; nothing for events without an end."""
-    if not (end := state.get("end_time")):
-        return {}
-    return {"asset_downtime_s": (parse(end) - parse(state["start_time"])).total_seconds()}
-
-
 def figures(pairs: Sequence[tuple[Any, Any]]) -> dict[str, int]:
     """Of completed cases: work_orders + duplicates_merged + rejected is how many there are."""
     results = [Result.model_validate(result) for _, result in pairs]
-    ordered = [result for result in results if result.outcome == "work_order"]
-    return {
-        "work_orders": len(ordered),
-        "duplicates_merged": sum(result.outcome == "duplicate" for result in results),
-        "rejected": sum(result.outcome == "rejected" for result in results),
-        "code_in_rule_mapping": sum(result.code in result.codes for result in ordered),
-    }
+    ended = Counter(result.outcome for result in results)
+    fits = sum(result.outcome == "work_order" and result.code in result.codes for result in results)
+    counts = {"work_orders": ended["work_order"], "duplicates_merged": ended["duplicate"]}
+    return {**counts, "rejected": ended["rejected"], "code_in_rule_mapping": fits}
 
 
 wf = Workflow(
@@ -67,13 +57,12 @@ wf = Workflow(
     State,
     input=triage.Event,
     output=Result,
-    version="1",
     owner="maintenance",
     sla=timedelta(days=1),
     key=lambda event: event.key,
     order=lambda event: event.place,
     sequence=lambda event: event.queue,  # events of an asset are decided one after another, in their order
-    measures=downtime,
+    measures=triage.downtime,
     figures=figures,
 )
 wf.task("triage", skill="triage", output=triage.Triaged, tools=["cmms.asset", "cmms.rule"])

@@ -11,10 +11,11 @@ import pytest
 
 from interlock import ControlPlane, Decision, errors
 from interlock.agents.roster.diagnosis import THRESHOLD
+from interlock.agents.roster.triage import downtime
 from interlock.examples.enterprise.plant import OPERATOR, REQUESTER
 from interlock.examples.enterprise.reference import RULE_CODES, SAMPLE
 from interlock.graphs.cases import Case
-from interlock.graphs.workflows.maintenance import Result, downtime, figures, wf
+from interlock.graphs.workflows.maintenance import Result, figures, wf
 from interlock.oversight.items import Item
 from interlock.oversight.sources import SHIPPED
 from tests.graphs.workflows.runs import orders_of, plant
