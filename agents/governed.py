@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import partial
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from langchain_core.runnables import RunnableBinding, RunnableSequence
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
 from interlock.tools.adopted import adopted
@@ -34,7 +35,7 @@ def ungoverned(graph: Pregel[Any, Any, Any, Any], internal: frozenset[str] = fro
 
     What a node's own code does is beyond this check; there the credentials, which only the gateway has, are the guard.
     """
-    tools = [thing for thing in _walk(graph, set()) if isinstance(thing, BaseTool)]
+    tools = [thing for thing in _walk(graph) if isinstance(thing, BaseTool)]
     return sorted({tool.name for tool in tools if not _accepted(tool, internal)})
 
 
@@ -53,58 +54,79 @@ def _function(tool: BaseTool) -> Any:
     return getattr(tool, "coroutine", None) or getattr(tool, "func", None)
 
 
-def _walk(thing: Any, seen: set[int]) -> Iterator[Any]:
-    """Everything that may hold or be a tool, each object once."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, BaseTool):
-        yield thing
-    for inner in _inside(thing):
-        yield from _walk(inner, seen)
+def _walk(start: Any) -> Iterator[Any]:
+    """Everything that may hold or be a tool, each object once. `seen` keeps them, lest an id be used again."""
+    left, seen = [start], dict[int, Any]()
+    while left:
+        thing = left.pop()
+        if id(thing) not in seen:
+            seen[id(thing)] = thing
+            yield thing
+            left.extend(_inside(thing))
 
 
 def _inside(thing: Any) -> Iterator[Any]:
     match thing:
+        case GovernedTool():
+            return
+        case BaseTool() if adopted(thing):
+            return
         case Pregel():
-            yield from (node.bound for node in thing.nodes.values())
-        case ToolNode():
-            yield from thing.tools_by_name.values()
-        case RunnableSequence():
-            yield from thing.steps
-        case RunnableBinding():
-            yield thing.bound
-        case BaseTool() if not isinstance(thing, GovernedTool):
-            yield _function(thing)
+            yield from (part for node in thing.nodes.values() for part in (node.bound, *node.writers))
+        case Runnable():
+            yield from vars(thing).values()
+        case partial():
+            yield from (thing.func, thing.args, thing.keywords)
         case Mapping():
             yield from thing.values()
         case list() | tuple() | set() | frozenset():
             yield from thing
-        case _:
+        case FunctionType() | MethodType():
             yield from _behind(thing)
+        case _ if callable(thing) and not isinstance(thing, type):
+            yield from (type(thing).__call__, *getattr(thing, "__dict__", {}).values())
 
 
-def _behind(thing: Any) -> Iterator[Any]:
-    """Functions that a node wraps, and what they have closed over."""
-    for name in ("func", "afunc"):
-        if inspect.isroutine(inner := getattr(thing, name, None)):
-            yield inner
-    if inspect.isfunction(thing) or inspect.ismethod(thing):
-        yield from _closure(thing).values()
-        yield from _globals(thing)
+def _behind(function: FunctionType | MethodType) -> Iterator[Any]:
+    """What a function has at hand: its object, what it wraps, its defaults, its closure, globals that it names."""
+    if isinstance(function, MethodType):
+        bound = function.__self__
+        yield from (function.__func__, bound)
+        yield from () if isinstance(bound, type) else getattr(bound, "__dict__", {}).values()
+        return
+    yield from vars(function).values()
+    yield from (function.__defaults__, function.__kwdefaults__)
+    yield from _closure(function).values()
+    yield from _globals(function)
 
 
-def _globals(function: Any) -> Iterator[Any]:
-    plain = getattr(inspect.unwrap(function), "__func__", function)
-    named = (plain.__globals__.get(name) for name in plain.__code__.co_names)
-    yield from (value for value in named if isinstance(value, Pregel | ToolNode | BaseTool))
+def _globals(function: FunctionType) -> Iterator[Any]:
+    """Tools and graphs, lists of them, and functions of the same package; also as attributes of modules."""
+    names = set(_names(function.__code__))
+    found = [function.__globals__[name] for name in names if name in function.__globals__]
+    found += [vars(one)[name] for one in found if isinstance(one, ModuleType) for name in names if name in vars(one)]
+    for value in found:
+        near = isinstance(value, FunctionType) and _package(value) == _package(function)
+        if near or isinstance(value, (Runnable, Mapping, list, tuple, set, frozenset, partial)):
+            yield value
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Names that a function uses, those of functions inside it included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _package(function: FunctionType) -> str:
+    return function.__module__.partition(".")[0]
 
 
 def _closure(function: Any) -> dict[str, Any]:
-    plain = inspect.unwrap(function) if callable(function) else function
-    plain = getattr(plain, "__func__", plain)
+    plain = getattr(inspect.unwrap(function), "__func__", function) if callable(function) else None
     cells = getattr(plain, "__closure__", None) or ()
-    names = plain.__code__.co_freevars if cells else ()
+    names = plain.__code__.co_freevars if plain is not None and cells else ()
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if _filled(cell)}
 
 
