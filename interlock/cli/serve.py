@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from interlock.cli.options import DEFAULT_HOME, Home, Policies
 from interlock.cli.output import say
+
+if TYPE_CHECKING:
+    from uvicorn import Server
 
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")]
 Reference = Annotated[Path | None, typer.Option("--reference", help="Folder of the project's reference data.")]
@@ -30,9 +34,20 @@ def serve(home: Home = DEFAULT_HOME, port: Port = 8700, policies: Policies = Non
             await plane.ready()
             say(f"serving {home} at http://127.0.0.1:{port}")
             config = uvicorn.Config(create_app(plane), host="127.0.0.1", port=port, log_level="warning")
-            await uvicorn.Server(config).serve()
+            await _until_stopped(uvicorn.Server(config))
 
     drive(work())
+
+
+async def _until_stopped(server: Server) -> None:
+    """Serve; when the command is stopped, requests in flight end first."""
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise
 
 
 def dev(home: Home = DEFAULT_HOME, port: Port = 2024, config: Config = Path("langgraph.json")) -> None:

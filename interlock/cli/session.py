@@ -67,9 +67,10 @@ async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
     task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
     terminated: list[bool] = []
 
-    def stop() -> None:
-        terminated.append(True)
-        task.cancel()
+    def stop() -> None:  # a second signal does not cut the draining short
+        if not terminated:
+            terminated.append(True)
+            task.cancel()
 
     loop.add_signal_handler(signal.SIGTERM, stop)
     try:
