@@ -57,6 +57,15 @@ def answer(url: str) -> Any:
     raise AssertionError(f"{url} does not answer")
 
 
+def ended(url: str) -> Any:
+    for _ in range(200):
+        case = answer(url)
+        if case["ended_at"]:
+            return case
+        time.sleep(0.05)
+    raise AssertionError("the case does not end")
+
+
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_serves_decides_and_drains(
     server: tuple[str, subprocess.Popen[str]], home: Path, stop: signal.Signals, code: int
@@ -66,12 +75,7 @@ def test_it_serves_decides_and_drains(
     (item,) = answer(f"{url}/control/inbox")["items"]
     body = {"by": "person:bo", "decision": "approve"}
     assert httpx.post(f"{url}/control/inbox/{item['id']}/decide", json=body, trust_env=False).status_code == 200
-    for _ in range(200):
-        case = answer(f"{url}/control/cases/{item['case_id']}")
-        if case["status"] == "completed":
-            break
-        time.sleep(0.05)
-    assert case["values"] == {"po": "PO-acme-250000"}
+    assert ended(f"{url}/control/cases/{item['case_id']}")["values"] == {"po": "PO-acme-250000"}
     process.send_signal(stop)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, "Traceback" in err) == (code, False), err
