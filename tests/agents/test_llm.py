@@ -252,8 +252,8 @@ async def test_streams_tokens_of_an_agent_inside_a_node(
     builder = StateGraph(State).add_node("diagnose", node).add_edge(START, "diagnose")
     server.script(text("one two three", usage=(9, 3)))
     stream = builder.compile().astream({}, stream_mode="messages", subgraphs=True)
-    tokens = [part[0].text async for _, part in stream]
-    assert [token for token in tokens if token] == ["one ", "two ", "three"]
+    parts: list[Any] = [part async for part in stream]
+    assert [message.text for _, (message, _) in parts if message.text] == ["one ", "two ", "three"]
     assert server.chats[0].body["stream"] is True
     (row,) = events.rows
     assert (row[1]["input_tokens"], row[1]["output_tokens"]) == (9, 3)
