@@ -166,7 +166,7 @@ def _spread(grid: _Grid) -> dict[str, float]:
             width = grid.sizes[name][0]
             xs[name] = at + width / 2
             at += width + _BOX_GAP
-    for sweep in range(2 * _SWEEPS):
+    for sweep in range(2 * _SWEEPS + 1):  # the last one goes down, which keeps flows straight
         for row in grid.rows if sweep % 2 == 0 else reversed(grid.rows):
             _settle(grid, row, xs, grid.above if sweep % 2 == 0 else grid.below)
     left = min((xs[name] - grid.sizes[name][0] / 2 for row in grid.rows for name in row), default=0.0)
@@ -174,13 +174,24 @@ def _spread(grid: _Grid) -> dict[str, float]:
 
 
 def _settle(grid: _Grid, row: list[str], xs: dict[str, float], neighbours: Mapping[str, list[str]]) -> None:
-    """Pushed apart from the left and from the right; the middle of both keeps the distances and favours no side."""
+    """Boxes where they are pulled to, with the distances kept; passing lines make way for the only box of a row."""
     wish = [_pull(name, xs, neighbours.get(name, ())) for name in row]
     gaps = [_apart(grid, left, right) for left, right in itertools.pairwise(row)]
-    from_left = _push(wish, gaps)
+    boxes = [number for number, name in enumerate(row) if _BEND not in name]
+    placed = _around(wish, gaps, boxes[0]) if len(boxes) == 1 else _between(wish, gaps)
+    xs.update(zip(row, placed, strict=True))
+
+
+def _around(wish: list[float], gaps: list[float], fixed: int) -> list[float]:
+    """One place holds, the others are pushed away from it."""
+    left = _push([-x for x in reversed(wish[: fixed + 1])], gaps[:fixed][::-1])
+    return [*(-x for x in reversed(left[1:])), *_push(wish[fixed:], gaps[fixed:])]
+
+
+def _between(wish: list[float], gaps: list[float]) -> list[float]:
+    """Pushed apart from the left and from the right: the middle of both favours no side."""
     from_right = [-x for x in reversed(_push([-x for x in reversed(wish)], gaps[::-1]))]
-    for name, one, other in zip(row, from_left, from_right, strict=True):
-        xs[name] = (one + other) / 2
+    return [(one + other) / 2 for one, other in zip(_push(wish, gaps), from_right, strict=True)]
 
 
 def _pull(name: str, xs: Mapping[str, float], neighbours: Sequence[str]) -> float:
