@@ -1,6 +1,7 @@
 """The HTTP interface of a plane, for this machine only: `/ok`, `/info`, and cases and inbox under `/control`.
 
-Under `langgraph dev` it is the `http.app` beside the LangGraph server, on the guest plane.
+Under `langgraph dev` the module's `app` is the `http.app` beside the LangGraph server, on the guest plane. It leaves
+`/ok` and `/info` to that server: Studio reads them, and a mounted `/info` would take the place of its own.
 """
 
 from __future__ import annotations
@@ -26,20 +27,27 @@ __all__ = ["app", "create_app"]
 Opener = Callable[[], Awaitable[ControlPlane]]
 
 
-def create_app(plane: ControlPlane | Opener, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+def create_app(plane: ControlPlane | Opener) -> FastAPI:
     """The application on a plane, or on what an async function gives (asked at each request, so let it remember).
 
-    The plane is not closed here: whoever opened it does that, or `lifespan`.
+    The plane is not closed here: whoever opened it does that.
     """
-    about: dict[str, Any] = {"title": "Interlock", "version": version("interlock")}
-    served = FastAPI(**about, openapi_url="/control/openapi.json", docs_url=None, lifespan=lifespan)
-    served.state.open = plane if callable(plane) else _always(plane)
-    served.add_exception_handler(errors.InterlockError, on_error)
-    served.add_exception_handler(RequestValidationError, on_invalid)
+    served = _control(plane if callable(plane) else _always(plane))
     guard = [Depends(loopback_only)]
     served.get("/ok", dependencies=guard)(_ok)
     served.get("/info", dependencies=guard)(_info)
-    served.include_router(control.router, dependencies=guard)
+    return served
+
+
+def _control(opener: Opener, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """What is ours alone: everything under `/control`."""
+    about: dict[str, Any] = {"title": "Interlock", "version": version("interlock")}
+    pages: dict[str, Any] = {"openapi_url": "/control/openapi.json", "docs_url": None, "redoc_url": None}
+    served = FastAPI(**about, **pages, lifespan=lifespan)
+    served.state.open = opener
+    served.add_exception_handler(errors.InterlockError, on_error)
+    served.add_exception_handler(RequestValidationError, on_invalid)
+    served.include_router(control.router, dependencies=[Depends(loopback_only)])
     return served
 
 
@@ -67,4 +75,4 @@ async def _guesthouse(_: FastAPI) -> AsyncIterator[None]:
     await close_guest()
 
 
-app = create_app(open_guest, lifespan=_guesthouse)
+app = _control(open_guest, lifespan=_guesthouse)

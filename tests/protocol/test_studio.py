@@ -51,6 +51,7 @@ async def test_the_graph_shows_its_input_and_its_nodes(tmp_path: Path) -> None:
         assert nodes["order"]["sla"] == "4:00:00"
         assert {"order.route", "order", "order.person"} <= set(nodes)
         assert (await _get(url, "/ok"))["ok"] is True
+        assert "langgraph_py_version" in await _get(url, "/info"), "Studio reads the server's own"
 
 
 async def test_an_alert_runs_to_the_approval_and_on_across_restarts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from interlock import ControlPlane, errors
 from interlock.server.answers import status_of
-from interlock.server.app import create_app
+from interlock.server.app import app, create_app
 from tests.cli.shop import setup
 
 POLICIES = Path(__file__).parents[1] / "cli" / "shop.cedar"
@@ -219,6 +219,14 @@ async def test_a_form_of_another_site_decides_nothing(http: httpx.AsyncClient) -
 
 
 # the plane behind it
+
+
+async def test_the_mounted_application_leaves_the_other_server_its_own_pages() -> None:
+    async with client(app) as http:
+        for path in ("/ok", "/info", "/docs", "/redoc", "/openapi.json", "/metrics"):
+            assert (await http.get(path)).status_code == 404
+        paths = (await http.get("/control/openapi.json")).json()["paths"]
+    assert len(paths) >= 6 and all(path.startswith("/control/") for path in paths)
 
 
 async def test_the_plane_is_asked_for_at_each_request() -> None:
