@@ -80,7 +80,7 @@ async def test_errors_come_through(raised: Exception) -> None:
     def fail() -> None:
         raise raised
 
-    with pytest.raises(type(raised), match=str(raised)):
+    with pytest.raises(type(raised)):
         await call_function(fail)({}, CTX)
 
 
