@@ -12,9 +12,10 @@ from interlock.cli.problems import FAILED
 
 
 def check(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Tools without scope, tasks nobody can perform, approvals nobody may give, steps nobody reaches, ...
+    """Find what would go wrong in the project.
 
-    Ends with 1 when there are errors; warnings are shown only.
+    Tools without scope, tasks nobody can perform, approvals nobody may give, steps nobody reaches. Ends with 1 when
+    there are errors; warnings are shown only.
     """
     from interlock.cli.session import drive, modelled
     from interlock.graphs.soundness import findings

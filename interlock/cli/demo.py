@@ -18,7 +18,10 @@ _WORKFLOW, _REQUESTER = "maintenance", "person:requester"
 
 
 def demo(home: Home = DEMO_HOME, as_json: Json = False) -> None:
-    """Run the sample alerts of the reference enterprise, and show what came of them and where to look next."""
+    """Show the maintenance workflow on sample data.
+
+    Runs the sample alerts of the reference enterprise, and shows what came of them and where to look next.
+    """
     from interlock.cli.batch import run_batch
     from interlock.cli.inputs import read_inputs
     from interlock.cli.session import drive, working

@@ -10,9 +10,10 @@ from interlock.cli.problems import FAILED
 
 
 def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Python, packages, home, database, ledger, engine, settings, credentials, model, project and its systems.
+    """Examine installation, home and project.
 
-    Ends with 1 when something is wrong; each with a hint.
+    Python, packages, home, settings, credentials, database, ledger, engine, model, project and its systems. Ends
+    with 1 when something is wrong; each with a hint.
     """
     from interlock.cli.examination import examine
     from interlock.cli.session import drive

@@ -19,7 +19,10 @@ def evaluate(
     junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a suite against the project, on planes in memory; ends with 1 when a case regressed."""
+    """Run a suite of cases with known outcomes.
+
+    On planes in memory, with the project; ends with 1 when a case regressed.
+    """
     from interlock.cli.session import drive
     from interlock.evals.runner import run_suite
     from interlock.settings import Settings

@@ -21,7 +21,10 @@ def show_map(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Steps and ways of a workflow, with owner, skills, tools, deadlines, authorities and performers."""
+    """Draw a workflow.
+
+    Steps and ways, with owner, skills, tools, deadlines, authorities and performers.
+    """
     from interlock.cli.session import drive, modelled
     from interlock.graphs.drawing import svg
     from interlock.graphs.map import describe, mermaid

@@ -25,7 +25,10 @@ def metrics(
     tz: Zone = "UTC",
     as_json: Json = False,
 ) -> None:
-    """Throughput, cycle time, cost, money, approvals, exceptions and uptime, from the ledger."""
+    """Throughput, cycle time, cost, uptime.
+
+    Also money, approvals and exceptions; everything is read from the ledger.
+    """
     from interlock.cli.session import drive, reading
 
     async def work() -> Any:

@@ -16,7 +16,7 @@ Comment = Annotated[str, typer.Option("--comment", help="Why; it goes into the l
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many to show.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Where the last page ended.")]
 Policies = Annotated[
-    Path | None, typer.Option("--policies", help="Folder or file of Cedar policies; else the shipped set.")
+    Path | None, typer.Option("--policies", help="Folder or file of Cedar policies; else as set, or shipped.")
 ]
 Workflow = Annotated[str | None, typer.Option("--workflow", help="Of this workflow only.")]
 

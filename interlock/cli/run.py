@@ -11,7 +11,7 @@ from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, pairs, say
 from interlock.cli.problems import FAILED, WAITS
 
-Requester = Annotated[str, typer.Option("--requester", envvar="INTERLOCK_BY", help="Who asks for it, as person:ana.")]
+Requester = Annotated[str, typer.Option("--requester", help="Who asks for it, as person:ana.")]
 Source = Annotated[str, typer.Option("--input", help="CSV, JSON or JSON lines; or one JSON object.")]
 Reference = Annotated[Path | None, typer.Option("--reference", help="Folder of the project's reference data.")]
 Hold = Annotated[float | None, typer.Option("--wait", min=0, help="Hold up to so many seconds until all have ended.")]
@@ -31,10 +31,11 @@ def run(
     policies: Policies = None,
     as_json: Json = False,
 ) -> None:
-    """Start a case per input and drive all until they have settled; a case that waits for a person has settled.
+    """Run a workflow on a file of inputs.
 
-    The same input again finds its cases by their keys and starts none twice. Ends with 1 when a case failed, with 3
-    when one case was asked for and it waits.
+    Starts a case per input and drives all until they have settled; one that waits for a person has settled. The
+    same input again finds its cases by their keys and starts none twice. Ends with 1 when a case failed, with 3 when
+    one case was asked for and it waits.
     """
     from interlock.cli.batch import run_batch
     from interlock.cli.inputs import read_inputs

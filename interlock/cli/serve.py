@@ -23,7 +23,10 @@ Config = Annotated[Path, typer.Option("--config", help="The langgraph.json of th
 
 
 def serve(home: Home = DEFAULT_HOME, port: Port = 8700, policies: Policies = None, reference: Reference = None) -> None:
-    """Drive the cases of a home and serve its HTTP interface on 127.0.0.1, until it is stopped."""
+    """Serve a home over HTTP on 127.0.0.1.
+
+    Drives its cases, and answers under /control, until it is stopped.
+    """
     import uvicorn
 
     from interlock.cli.session import drive, working
@@ -51,7 +54,10 @@ async def _until_stopped(server: Server) -> None:
 
 
 def dev(home: Home = DEFAULT_HOME, port: Port = 2024, config: Config = Path("langgraph.json")) -> None:
-    """Studio: run `langgraph dev` on the project's graphs, in guest mode (for looking and trying, not crash-safe)."""
+    """Open the graphs in Studio.
+
+    Runs `langgraph dev` in guest mode: for looking and trying, not crash-safe.
+    """
     from importlib.util import find_spec
 
     from interlock.errors import ConfigurationError

@@ -24,7 +24,10 @@ def switch(
     comment: Comment = "",
     as_json: Json = False,
 ) -> None:
-    """Set a switch; it takes effect before the next tool call. Without arguments: list the switches that were set."""
+    """Turn actors, tools, systems or all off and on.
+
+    It takes effect before the next tool call. Without arguments: the switches that were set.
+    """
     if target is None:
         return _list(home, as_json)
     if state is None or by is None:
