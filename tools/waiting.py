@@ -166,14 +166,24 @@ class performing:  # reads as a verb: `async with performing(gateway, site):`
                 PERFORMANCE.reset(self._tokens[1])
 
     async def _leave(self, exc: BaseException | None) -> None:
+        if isinstance(exc, BaseExceptionGroup):
+            exc = _signal_in(exc) or exc
         if exc is not None and not isinstance(exc, (Exception, Suspended)):
             return
         await self._performance.landed()
         if isinstance(exc, Suspended):
             raise exc.signal from None
         if isinstance(exc, GraphInterrupt):
-            return
+            raise exc
         self._performance.check_swallowed()
         if isinstance(exc, errors.UnknownOutcome) and exc.item:
             item = await self._performance.gateway.item(exc.item, self._performance.site)
             await self._performance.ask(item, self._performance.here())
+
+
+def _signal_in(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """The first pending question that a task group has wrapped."""
+    found: BaseException | None = group.subgroup((GraphInterrupt, Suspended))
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
