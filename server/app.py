@@ -1,5 +1,6 @@
 """The HTTP interface of a plane, for this machine only: `/ok`, `/info`, and cases and inbox under `/control`.
 
+There is no login yet: whoever is on this machine answers under the name that is given, as on the command line.
 Under `langgraph dev` the module's `app` is the `http.app` beside the LangGraph server, on the guest plane. It leaves
 `/ok` and `/info` to that server: Studio reads them, and a mounted `/info` would take the place of its own.
 """

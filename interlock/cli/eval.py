@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
-from interlock.cli.output import emit, say
+from interlock.cli.output import emit, save, say
 from interlock.cli.problems import FAILED
 
 
@@ -32,7 +32,7 @@ def evaluate(
 
     outcome = drive(run_suite(suite, settings=Settings.load(home), policies=policies, progress=scored))
     if junit is not None:
-        junit.write_text(outcome.as_junit(), encoding="utf-8")
+        save(outcome.as_junit(), junit)
     emit(outcome.as_json()) if as_json else print(outcome.as_text())
     if not outcome.passed:
         raise typer.Exit(FAILED)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from interlock.cli.options import DEFAULT_HOME, Home, Json
-from interlock.cli.output import emit, say
+from interlock.cli.output import emit, save
 
 Format = Annotated[Literal["mermaid", "svg"], typer.Option("--format", help="Text for Mermaid, or a picture.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of to stdout.")]
@@ -38,17 +38,5 @@ def show_map(
     chart = drive(work())
     if as_json:
         return emit(chart.as_json())
-    return _write(svg(chart) if format == "svg" else mermaid(chart), output)
-
-
-def _write(text: str, output: Path | None) -> None:
-    from interlock.errors import InputError
-
-    if output is None:
-        print(text, end="")
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise InputError(f"{output} cannot be written: {exc.strerror}", "give a path in a folder that exists") from exc
-    say(f"written to {output}")
+    text = svg(chart) if format == "svg" else mermaid(chart)
+    return print(text, end="") if output is None else save(text, output)

@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
+from interlock import errors
 from interlock.clock import iso
 
-__all__ = ["cell", "emit", "lines", "page", "pairs", "plain", "say", "table"]
+__all__ = ["cell", "emit", "lines", "page", "pairs", "plain", "save", "say", "table"]
 
 _WIDE = 200
 
@@ -116,6 +117,17 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
+
+
+def save(text: str, path: Path) -> None:
+    """Text into a file. Raises InputError when it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise errors.InputError(
+            f"{path} cannot be written: {exc.strerror}", "give a path in a folder that exists"
+        ) from exc
+    say(f"written to {path}")
 
 
 async def lines(values: AsyncIterable[Any]) -> None:
