@@ -29,10 +29,7 @@ _ADD = (
     " ON CONFLICT (tenant, bucket, period, currency) DO UPDATE SET"
     " reserved = limits.reserved + excluded.reserved, settled = limits.settled + excluded.settled"
 )
-_BEYOND = (
-    f"SELECT bucket FROM limits WHERE tenant = ? AND bucket = ? AND period = ? AND currency = ?"  # noqa: S608
-    f" AND (reserved NOT BETWEEN -{_MOST} AND {_MOST} OR settled NOT BETWEEN -{_MOST} AND {_MOST})"
-)
+_SUMS = "SELECT reserved, settled FROM limits WHERE tenant = ? AND bucket = ? AND period = ? AND currency = ?"
 _COUNTED = (
     "SELECT bucket, period, currency, amount, status FROM reservations WHERE tenant = ? AND effect_key = ?"
     " ORDER BY bucket, period"
@@ -151,9 +148,19 @@ class Limits:
 
 def _add(tx: Transaction, tenant: str, row: Row, change: _Change) -> None:
     slot, amount = (tenant, row["bucket"], row["period"], row["currency"]), row["amount"]
-    tx.execute(_ADD, (*slot, change.reserved * amount, change.settled * amount))
-    if tx.row(_BEYOND, slot) is not None:
-        raise errors.Denied(f"the sum of {row['bucket']} in {row['period']} gets out of range", "check the amount")
+    # A credit makes room once it is settled: reserved it may still fail, when its room is spent.
+    tx.execute(_ADD, (*slot, change.reserved * max(amount, 0), change.settled * amount))
+    if change is _RESERVED:
+        _check_range(tx, slot, amount)
+
+
+def _check_range(tx: Transaction, slot: tuple[str, str, str, str], amount: int) -> None:
+    """Checked when an amount is reserved, and for the time when it is settled: what happened has to be counted."""
+    sums = tx.row(_SUMS, slot)
+    assert sums is not None, "added before"
+    settled, ahead = sums["settled"], sums["reserved"] + sums["settled"]
+    if max(abs(ahead), abs(settled + amount)) > _MOST:
+        raise errors.Denied(f"the sum of {slot[1]} in {slot[2]} gets out of range", "check the amount")
 
 
 def _check_same(counted: Row, money: Money) -> None:

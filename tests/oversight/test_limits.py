@@ -138,9 +138,12 @@ async def test_a_released_effect_may_be_reserved_again_and_settled_late(db: Data
     assert (await totals(db, limits))["day"] == 30
 
 
-async def test_credits_count_as_they_are(db: Database, limits: Limits) -> None:
+async def test_credits_count_as_they_are_once_they_have_happened(db: Database, limits: Limits) -> None:
     await reserve(db, limits, "e1", 100)
     await reserve(db, limits, "e2", -40)
+    await reserve(db, limits, "e3", -30)
+    assert (await totals(db, limits))["day"] == 100, "a credit that may still fail makes no room"
+    await release(db, limits, "e3")
     await settle(db, limits, "e2")
     assert (await totals(db, limits))["day"] == 60
 
@@ -163,6 +166,17 @@ async def test_sums_out_of_range_are_denied_and_leave_nothing_behind(
     assert (await totals(db, limits))["day"] == 2**62
     assert len(await events(ledger)) == 1
     await reserve(db, limits, "e2", -(2**62))
+    await settle(db, limits, "e2")
+    assert (await totals(db, limits))["day"] == 0
+
+
+async def test_what_was_reserved_can_always_be_settled(db: Database, limits: Limits) -> None:
+    await reserve(db, limits, "e1", 2**62)
+    await settle(db, limits, "e1")
+    with pytest.raises(errors.Denied):
+        await reserve(db, limits, "e2", 1)
+    await reserve(db, limits, "e3", -(2**62))
+    await settle(db, limits, "e3")
     assert (await totals(db, limits))["day"] == 0
 
 
@@ -236,7 +250,8 @@ async def test_totals_equal_a_naive_model(acts: list[tuple[str, int, int, str, i
 
 def naive(held: list[tuple[int, str, datetime, str]], at: datetime) -> dict[str, Any]:
     def of(named: str | None) -> dict[str, int]:
-        mine = [(a, t) for a, party, t, status in held if status != "released" and named in (None, party)]
+        counted = [one for one in held if one[3] == "settled" or (one[3] == "reserved" and one[0] > 0)]
+        mine = [(a, t) for a, party, t, _ in counted if named in (None, party)]
         return {
             "day": sum(a for a, t in mine if t.date() == at.date()),
             "week": sum(a for a, t in mine if t.isocalendar()[:2] == at.isocalendar()[:2]),
