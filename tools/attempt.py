@@ -84,8 +84,14 @@ def begin(
     name: Any, raw: Any, site: CallSite, *, key: str | None = None, approval: str | None = None, slot: int | str = 0
 ) -> Attempt:
     """An attempt with its effect key; nothing of it is checked yet."""
-    named = (name if isinstance(name, str) else repr(name))[:200]
+    named = _plain(name if isinstance(name, str) else repr(name))[:200]
+    approval = None if approval is None else _plain(str(approval))
     return Attempt(named, raw, site, key, approval, slot, effect_key(site.case_id, site.ns, named, slot))
+
+
+def _plain(text: str) -> str:
+    """Text that can be written down: what is no Unicode becomes a question mark, which is in no name."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def admit(attempt: Attempt, tools: Tools, actors: Actors) -> None:
@@ -174,6 +180,8 @@ def _idempotent(spec: ToolSpec, values: Values) -> tuple[bool, str | None]:
 
 def _text(option: str, source: Any, values: Values) -> str | None:
     value = values.get(source) if isinstance(source, str) else _derived(option, source, values) if source else None
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
+        raise refused("schema", f"{option}= gave {type(value).__name__}, no text")
     return None if value is None else str(value)
 
 

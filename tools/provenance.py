@@ -11,6 +11,7 @@ import inspect
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,7 @@ from interlock.tools.registry import Registry, Tools
 __all__ = ["Provenance", "Untrusted", "untrusted_fields"]
 
 Path = tuple[str, ...]
+Form = Callable[[str], str | None]
 
 _CASE = "SELECT workflow, version, input, trusted FROM cases WHERE tenant = ? AND case_id = ?"
 _SAID = (
@@ -95,6 +97,8 @@ class Provenance:
         registry = self._tools.registries.get(kind)
         form = _form(registry)
         wanted = form(value)
+        if wanted is None:
+            raise refused("facts", f"{value!r} has no form as {kind}")
         origins = {"input"} if any(_holds(text, wanted, form) for text in seen.input) else set[str]()
         origins |= {"person"} if any(form(text) == wanted for text in seen.person) else set()
         origins |= {"output"} if any(form(text) == wanted for text in seen.output) else set()
@@ -165,13 +169,21 @@ def _leaves(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _form(registry: Registry | None) -> Callable[[str], str]:
-    if registry is not None and registry.canonical is not None:
-        return registry.canonical
-    return lambda text: unicodedata.normalize("NFC", text).strip()
+def _form(registry: Registry | None) -> Form:
+    """The form in which values are compared: None for a text that the registry's `canonical` cannot read."""
+    canonical = registry.canonical if registry is not None else None
+
+    def form(text: str) -> str | None:
+        if canonical is None:
+            return unicodedata.normalize("NFC", text).strip()
+        with suppress(Exception):  # it is made for values of its kind, and here it reads whatever was said
+            return canonical(text)
+        return None
+
+    return form
 
 
-def _holds(text: str, wanted: str, form: Callable[[str], str]) -> bool:
+def _holds(text: str, wanted: str, form: Form) -> bool:
     """Whether a text is the value, or holds it as a whole token: `a@b.com` is no token of `xa@b.com.evil`."""
     if form(text) == wanted:
         return True
