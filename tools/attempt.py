@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -69,6 +70,10 @@ class Attempt:
     number: int = 1
     totals: dict[str, Any] = field(default_factory=dict)
     patient: bool = False
+
+    def given(self) -> Values:
+        """The arguments, for code that is not ours: a copy, so that nothing it changes is run or recorded."""
+        return deepcopy(self.values)
 
     @property
     def outside_key(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from interlock import errors
 from interlock.clock import Clock
 from interlock.observability import trace
 from interlock.observability.ledger import Ledger
@@ -94,7 +95,7 @@ class Execution:
     async def _ask(self, attempt: Attempt) -> Happened | DidNotHappen | Unsure:
         probe, seconds = attempt.spec.reconcile, self._seconds(attempt)
         assert probe is not None, "asked only where there is a probe"
-        args = (attempt.values, self.context(attempt))
+        args = (attempt.given(), self.context(attempt))
         is_async = inspect.iscoroutinefunction(probe)
         async with asyncio.timeout(seconds):
             answer = await (probe(*args) if is_async else in_thread(probe, *args))
@@ -118,7 +119,17 @@ class Execution:
         with trace.execute_tool(spec.name, system=spec.system, **about):
             async with self._breakers.guard(spec.system or spec.name, site.tenant):
                 async with asyncio.timeout(self._seconds(attempt)):
-                    return self._plain(await spec.call(attempt.values, self.context(attempt)))
+                    return self._plain(await self._called(attempt))
+
+    async def _called(self, attempt: Attempt) -> Any:
+        try:
+            return await attempt.spec.call(attempt.given(), self.context(attempt))
+        except (asyncio.CancelledError, SystemExit) as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Of its own making: it would end the drive, or the process.
+            raise errors.UnknownOutcome(f"the tool ended with {type(exc).__name__}") from exc
 
     def _seconds(self, attempt: Attempt) -> float:
         return attempt.spec.timeout or self._settings.tool_timeout_s

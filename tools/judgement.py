@@ -88,7 +88,7 @@ class Judge:
         found: dict[str, Any] = {}
         for facts in self._tools.facts_of(attempt.name):
             try:
-                values = facts.fn(attempt.values, ctx)
+                values = facts.fn(attempt.given(), ctx)
                 values = await values if inspect.isawaitable(values) else values
                 found |= {key: _typed(key, values[key], kind) for key, kind in facts.types.items()}
             except Exception as exc:
