@@ -13,7 +13,7 @@ import typer
 
 from interlock.cli.output import say
 from interlock.cli.problems import STOPPED, TERMINATED
-from interlock.plane import ControlPlane
+from interlock.plane import ControlPlane, run
 from interlock.settings import Settings
 
 __all__ = ["database", "drive", "modelled", "reading", "working"]
@@ -60,7 +60,7 @@ async def modelled(home: Path, *, policies: Path | None = None) -> AsyncIterator
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work. Ctrl-C and SIGTERM drain: finished steps are kept, and the plane is closed."""
-    return asyncio.run(_stoppable(work))
+    return run(_stoppable(work))
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
