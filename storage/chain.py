@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from interlock import errors
 from interlock.ids import canonical
 
 __all__ = ["GENESIS", "SALT_BYTES", "STREAM", "Event", "Head", "Header", "payload_hash", "row_hash"]
@@ -27,7 +28,8 @@ class Event:
     """One ledger event before it has a place in the chain.
 
     `at` comes from `clock.iso`. An event whose (tenant, identity) is already there is not written again.
-    `body` is the canonical JSON of `data`, taken at once. Raises InputError when `data` is no JSON.
+    `body` is the canonical JSON of `data`, taken at once. Raises InputError when `data` is no JSON, and on a header
+    that is no text: the database would store another value than the one that was hashed.
     """
 
     type: str
@@ -41,6 +43,9 @@ class Event:
     body: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name, value in (("tenant", self.tenant), ("actor", self.actor), ("case_id", self.case_id or "")):
+            if not isinstance(value, str):
+                raise errors.InputError(f"{name} {value!r} of {self.type} is no text", f"give the {name} as a string")
         object.__setattr__(self, "body", canonical(self.data))
 
     def named(self, identity: str) -> Event:

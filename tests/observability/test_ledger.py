@@ -104,6 +104,14 @@ def test_every_key_of_an_event_must_be_there_and_may_be_null(ledger: Ledger, typ
             ledger.event(type_, tenant="default", data={k: v for k, v in whole.items() if k != key})
 
 
+@pytest.mark.parametrize("header", [{"tenant": 5}, {"actor": 5}, {"actor": None}, {"case_id": 5}, {"tenant": b"west"}])
+def test_a_header_that_is_no_text_is_refused_before_it_breaks_the_chain(ledger: Ledger, header: dict[str, Any]) -> None:
+    """The database would give back another value than the one that was hashed."""
+    told: dict[str, Any] = {"tenant": "default", "data": dict.fromkeys(EVENTS["case.resumed"].keys), **header}
+    with pytest.raises(errors.InputError, match="no text"):
+        ledger.event("case.resumed", **told)
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, {1: "a"}, 2**64, "\ud800", b"bytes"])
 def test_what_json_cannot_say_is_refused_before_anything_is_written(ledger: Ledger, value: object) -> None:
     with pytest.raises(errors.InputError, match="JSON"):
