@@ -98,8 +98,8 @@ def _unpermitted(way: Trajectory) -> Iterator[str]:
         data = event["data"]
         if event["type"] == "policy.decided":
             last[data["effect_key"]] = data["decision"]
-        elif last.get(data["effect"]) != "allowed":
-            yield f"{data['tool']} ran, and policy had said {last.get(data['effect'], 'nothing')}"
+        elif last.get(data["effect_key"]) != "allowed":
+            yield f"{data['tool']} ran, and policy had said {last.get(data['effect_key'], 'nothing')}"
 
 
 def _unannounced(way: Trajectory) -> Iterator[str]:
@@ -108,8 +108,8 @@ def _unannounced(way: Trajectory) -> Iterator[str]:
     for event in way.of("tool.intent", "tool.outcome"):
         data = event["data"]
         if event["type"] == "tool.intent":
-            intended.add(data["effect"])
-        elif data["effect_kind"] == "write" and data["effect"] not in intended:
+            intended.add(data["effect_key"])
+        elif data["effect"] == "write" and data["effect_key"] not in intended:
             yield f"{data['tool']} wrote without an intent"
 
 
@@ -117,7 +117,7 @@ def _repeated(way: Trajectory) -> Iterator[str]:
     """Two outcomes of one effect."""
     seen: set[str] = set()
     for event in way.of("tool.outcome"):
-        effect = event["data"]["effect"]
+        effect = event["data"]["effect_key"]
         if effect in seen:
             yield f"{event['data']['tool']} has two outcomes for one effect"
         seen.add(effect)

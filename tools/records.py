@@ -187,8 +187,8 @@ class Records:
     def _intent_event(self, attempt: Attempt, at: str) -> Event:
         data = {
             "tool": attempt.name, "task": attempt.site.task, "args": attempt.args, "digest": attempt.digest,
-            "effect": attempt.effect_key, "key": attempt.outside_key, "money": attempt.amount,
-            "attempt": attempt.number,
+            "effect": attempt.spec.effect, "effect_key": attempt.effect_key, "key": attempt.outside_key,
+            "money": attempt.amount, "attempt": attempt.number,
         }  # fmt: skip
         return self._event("tool.intent", attempt, f"intent:{attempt.number}", data, at)
 
@@ -196,7 +196,7 @@ class Records:
         """One outcome, unless it is unknown still; and what changed with the system's breaker."""
         data = {
             "tool": attempt.name, "task": attempt.site.task, "system": attempt.spec.system, "args": attempt.args,
-            "digest": attempt.digest, "effect": attempt.effect_key, "effect_kind": attempt.spec.effect,
+            "digest": attempt.digest, "effect": attempt.spec.effect, "effect_key": attempt.effect_key,
             "key": attempt.outside_key, "status": outcome.status, "money": attempt.amount, "by": outcome.by,
             "seconds": outcome.seconds, "error": outcome.error, "attempt": attempt.number,
         }  # fmt: skip

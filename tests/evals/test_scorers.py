@@ -30,11 +30,11 @@ def decided(effect: str = "e1", decision: str = "allowed") -> Step:
 
 
 def intent(effect: str = "e1") -> Step:
-    return "tool.intent", {"tool": "t", "effect": effect}
+    return "tool.intent", {"tool": "t", "effect_key": effect}
 
 
 def ran(tool: str = "t", effect: str = "e1", kind: str = "write", **more: Any) -> Step:
-    return "tool.outcome", {"tool": tool, "effect": effect, "effect_kind": kind, **more}
+    return "tool.outcome", {"tool": tool, "effect": kind, "effect_key": effect, **more}
 
 
 def test_a_sound_case_has_no_problems() -> None:

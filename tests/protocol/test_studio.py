@@ -119,7 +119,7 @@ async def _consistent(path: Path, order: str) -> None:
     types = [event["type"] for event in events]
     assert (types.count("case.started"), types.count("case.completed")) == (1, 1)
     outcomes = [event["data"] for event in events if event["type"] == "tool.outcome"]
-    assert len({data["effect"] for data in outcomes}) == len(outcomes)
+    assert len({data["effect_key"] for data in outcomes}) == len(outcomes)
     assert [d["status"] for d in outcomes if d["tool"] == "cmms.create_work_order"] == ["done"]
     assert types.count("inbox.opened") == types.count("inbox.decided")
     found = await asyncio.to_thread(_orders, path / "home" / "dev" / "cmms.db")

@@ -185,8 +185,8 @@ async def test_downtime_is_measured_per_alert(ran: Ran, home: Path) -> None:
 async def test_every_effect_is_one_intent_and_one_outcome(ran: Ran, home: Path) -> None:
     async with plant(home) as plane:
         events = [event async for event in plane.ledger.export()]
-    outcomes = Counter(event["data"]["effect"] for event in events if event["type"] == "tool.outcome")
-    intents = Counter(event["data"]["effect"] for event in events if event["type"] == "tool.intent")
+    outcomes = Counter(event["data"]["effect_key"] for event in events if event["type"] == "tool.outcome")
+    intents = Counter(event["data"]["effect_key"] for event in events if event["type"] == "tool.intent")
     assert set(outcomes.values()) == set(intents.values()) == {1}
     assert set(intents) <= set(outcomes)
     created = [e for e in events if e["type"] == "tool.outcome" and e["data"]["tool"] == "cmms.create_work_order"]
