@@ -12,12 +12,13 @@ from interlock import errors
 from interlock.storage.database import Database, Reader, Row
 from interlock.storage.transaction import Transaction
 
-__all__ = ["ENDED", "OUTSIDE", "PAUSED", "SETTLED", "Case", "Freed", "NewCase", "Waiting"]
+__all__ = ["ENDED", "OUTSIDE", "PAUSED", "SETTLED", "STATUSES", "Case", "Freed", "NewCase", "Waiting"]
 
 # Values of `paused`: the engine leaves the case alone. OUTSIDE: a guest's LangGraph drives it, or a caller of tools.
 PAUSED, OUTSIDE = 1, 2
 ENDED = frozenset({"completed", "failed", "cancelled"})
 SETTLED = ENDED | {"waiting"}
+STATUSES = SETTLED | {"queued", "running"}
 
 _INSERT = (
     "INSERT INTO cases (tenant, case_id, seq, workflow, version, graph_digest, key, input_digest, input, parent_id,"

@@ -15,7 +15,7 @@ from interlock.graphs.cases import Case
 from interlock.oversight.inbox import Decision, Inbox, Item, Page
 from interlock.oversight.items import Kind
 
-__all__ = ["ContextDesk", "InboxDesk", "cursor_of", "handlers"]
+__all__ = ["ContextDesk", "InboxDesk", "handlers"]
 
 Ready = Callable[[], Awaitable[None]]
 
@@ -98,15 +98,6 @@ class ContextDesk:
     async def erase(self, source: str, ids: Iterable[str]) -> int:
         """Remove documents from every snapshot; gives how many there were."""
         return await self._context.erase(source, ids, self._tenant)
-
-
-def cursor_of(cursor: str | None) -> int:
-    """The place in a list of cases. Raises InputError on what is no cursor."""
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit()):
-        raise errors.InputError(f"{cursor!r} is no cursor", "give the cursor of the page before")
-    return int(cursor)
 
 
 def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:

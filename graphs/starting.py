@@ -12,12 +12,14 @@ from interlock.graphs import cases
 from interlock.graphs.engine.queue import Ticket
 from interlock.graphs.registry import Registered
 from interlock.graphs.services import Services
-from interlock.ids import digest, keyed_id, uuid7
+from interlock.ids import check_actor, digest, keyed_id, uuid7
 from interlock.storage.chain import Event
 from interlock.storage.claim import TENANT, Apply
 from interlock.storage.transaction import Transaction
 
 __all__ = ["Start", "Started", "derived", "event_of", "new_case", "permitted", "prepare", "write"]
+
+_PRIORITIES = 2**31
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,29 @@ class Started:
 
 async def prepare(services: Services, entry: Registered, start: Start) -> Started:
     """Validate input and permission, and build the unit. Raises InputError, Denied, NotFound."""
+    _check(start, entry, services.clock.now())
     value = entry.checked(start.value)
     await permitted(services, entry, start)
     new = await new_case(services, entry, start, value)
     return Started(new, event_of(new), await _first_checkpoint(services, entry, new, entry.as_state(value)))
+
+
+def _check(start: Start, entry: Registered, now: datetime) -> None:
+    """Raises InputError on options that cannot be meant."""
+    if not isinstance(start.priority, int) or abs(start.priority) >= _PRIORITIES:
+        raise errors.InputError(f"priority is {start.priority!r}", "give a small integer; higher goes first")
+    if start.at is not None and not _past(start.at, now):
+        raise errors.InputError(f"at is {start.at!r}", "give an aware datetime that is not after the plane's clock")
+    if not isinstance(start.assign or {}, Mapping):
+        raise errors.InputError(f"assign is {start.assign!r}", 'write assign={"task": "person:ana"}')
+    for task, actor in (start.assign or {}).items():
+        if task not in entry.workflow.tasks:
+            raise errors.InputError(f"{entry.workflow.name!r} has no task {task!r}", f"{sorted(entry.workflow.tasks)}")
+        check_actor(actor)
+
+
+def _past(at: Any, now: datetime) -> bool:
+    return isinstance(at, datetime) and at.tzinfo is not None and at <= now
 
 
 def event_of(new: cases.NewCase) -> Event:

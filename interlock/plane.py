@@ -19,7 +19,7 @@ from interlock.agents.agent import Agent
 from interlock.graphs import adhoc, cases, guest, starting, steering
 from interlock.graphs.cases import Case
 from interlock.graphs.compiled import GovernedGraph, Visit
-from interlock.graphs.desk import ContextDesk, InboxDesk, cursor_of, handlers
+from interlock.graphs.desk import ContextDesk, InboxDesk, handlers
 from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
@@ -32,7 +32,7 @@ from interlock.graphs.workflow import Workflow
 from interlock.observability.ledger import Ledger
 from interlock.observability.metrics import Metrics
 from interlock.oversight.actors import Actor
-from interlock.oversight.inbox import Page
+from interlock.oversight.pages import Page, check_choice, check_limit, position
 from interlock.oversight.policy import Policies
 from interlock.settings import Settings
 from interlock.tools.contract import ToolResult
@@ -62,7 +62,7 @@ class ControlPlane:
         self.tenant = options.tenant
         self.home = options.home
         self.registry = Registry()
-        self.metrics = Metrics(services.db, services.clock)
+        self.metrics = Metrics(services.db, services.clock, options.tenant)
         self.inbox = InboxDesk(services.inbox, self._begin)
         self.approvals = InboxDesk(services.inbox, self._begin, "approval")
         self.context = ContextDesk(services.context, self._begin, options.tenant)
@@ -286,8 +286,10 @@ class ControlPlane:
     async def cases(
         self, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> Page[Case]:
-        """A page of cases in start order. Raises InputError on a bad cursor."""
-        after = cursor_of(cursor)
+        """A page of cases in start order. Raises InputError on a status, limit or cursor that is none."""
+        check_choice("status", status, cases.STATUSES)
+        check_limit(limit)
+        after = position(cursor)
         items, more = await self.services.db.read(
             lambda tx: cases.page(tx, self.tenant, status=status, workflow=workflow, limit=limit, after=after)
         )

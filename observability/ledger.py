@@ -165,7 +165,7 @@ def _stamp(since: datetime | str | None) -> str | None:
         return None
     try:
         return iso(parse(since if isinstance(since, str) else since.isoformat()))
-    except ValueError as exc:
+    except (AttributeError, TypeError, ValueError) as exc:
         raise errors.InputError(f"{since!r} is no time", "write ISO 8601, as 2026-01-31T08:00:00Z") from exc
 
 

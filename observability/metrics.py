@@ -24,19 +24,20 @@ _WAITING = "SELECT count(*) AS n FROM cases WHERE tenant = ? AND status = 'waiti
 class Metrics:
     """Throughput, cycle time, cost, money, approvals, exceptions and uptime of a plane."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, tenant: str = "default") -> None:
         self._db = db
         self._clock = clock
+        self._tenant = tenant
 
     async def summary(
         self,
         workflow: str | None = None,
         since: Moment = None,
         until: Moment = None,
-        *,
         by: str | None = None,
         tz: str = "UTC",
-        tenant: str = "default",
+        *,
+        tenant: str | None = None,
     ) -> Figures:
         """The figures of `since` (included) to `until` (excluded), times as datetime or ISO text.
 
@@ -47,7 +48,8 @@ class Metrics:
         if by is not None and by not in KINDS:
             raise errors.InputError(f"by={by!r} is no period", f"use one of {', '.join(KINDS)}")
         bounds = (seconds(since, "since"), seconds(until, "until"))
-        ask = partial(_summary, workflow=workflow, bounds=bounds, by=by, tz=zone(tz), tenant=tenant, now=self._now())
+        whose, now = tenant or self._tenant, self._now()
+        ask = partial(_summary, workflow=workflow, bounds=bounds, by=by, tz=zone(tz), tenant=whose, now=now)
         return await self._db.read(ask)
 
     def _now(self) -> float:

@@ -42,7 +42,7 @@ def seconds(moment: Moment, name: str = "time") -> float | None:
         return None
     try:
         parsed = clock.parse(moment) if isinstance(moment, str) else clock.parse(moment.isoformat())
-    except ValueError as exc:
+    except (AttributeError, TypeError, ValueError) as exc:
         raise errors.InputError(f"{name}={moment!r} is no time", "write 2026-01-31 or 2026-01-31T08:00:00Z") from exc
     return parsed.timestamp()
 
@@ -51,7 +51,7 @@ def zone(name: str) -> ZoneInfo:
     """A time zone by its IANA name. Raises InputError for unknown names."""
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+    except (ZoneInfoNotFoundError, TypeError, ValueError, OSError) as exc:
         raise errors.InputError(f"{name!r} is no time zone", "use a name such as Europe/Berlin or UTC") from exc
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from interlock import errors
 from interlock.clock import Clock, iso
@@ -15,8 +15,9 @@ from interlock.oversight import inbox_rows as rows
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
 from interlock.oversight.eligibility import Eligibility, expired
-from interlock.oversight.items import Decision, Item, Kind, Page, check_output
+from interlock.oversight.items import STATUSES, Decision, Item, Kind, check_output
 from interlock.oversight.need import separated
+from interlock.oversight.pages import Page, check_choice, check_limit, position
 from interlock.oversight.policy import Policies
 from interlock.storage.claim import Apply
 from interlock.storage.database import Database, Reader, Transaction
@@ -70,11 +71,12 @@ class Inbox:
     ) -> Page[Item]:
         """Items in the order in which they were opened. `role` keeps those that this role may answer.
 
-        Raises InputError on a cursor or limit that is none.
+        Raises InputError on a kind, status, cursor or limit that is none.
         """
-        wanted = rows.Filter(tenant or self._tenant, kind, status, case_id, rows.position(cursor))
-        if not isinstance(limit, int) or limit < 1:
-            raise errors.InputError(f"limit is {limit!r}", "give at least 1")
+        check_choice("kind", kind, get_args(Kind))
+        check_choice("status", status, STATUSES)
+        check_limit(limit)
+        wanted = rows.Filter(tenant or self._tenant, kind, status, case_id, position(cursor))
         found = await self._db.read(lambda tx: rows.take(self._for_role(rows.scan(tx, wanted), role), limit + 1))
         more = len(found) > limit
         return Page(found[:limit], str(found[limit - 1].seq) if more else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,8 +13,8 @@ from interlock.oversight.items import COLUMNS, Decision, Item, from_row, to_row
 from interlock.storage.database import Reader, Transaction
 
 __all__ = [
-    "Answer", "Filter", "answered", "approvals", "claim", "expire", "insert", "load", "of_effect", "position", "scan",
-    "settle", "take", "use", "withdraw",
+    "Answer", "Filter", "answered", "approvals", "claim", "expire", "insert", "load", "of_effect", "scan", "settle",
+    "take", "use", "withdraw",
 ]  # fmt: skip
 
 _NAMES = ", ".join(COLUMNS)
@@ -38,7 +37,6 @@ _EXPIRE = "UPDATE inbox SET status = 'expired' WHERE tenant = ? AND id = ? AND s
 _USE = "UPDATE inbox SET used_at = ? WHERE tenant = ? AND id = ? AND status = 'decided' AND used_at IS NULL"
 _WITHDRAW = "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND effect_key = ? AND status = 'open'"
 _YES = frozenset({"approve", "edit"})
-_CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -99,15 +97,6 @@ def scan(tx: Reader, wanted: Filter) -> Iterator[Item]:
 
 def take(items: Iterable[Item], count: int) -> list[Item]:
     return list(islice(items, count))
-
-
-def position(cursor: str | None) -> int:
-    """The seq in a cursor. Raises InputError."""
-    if cursor is None:
-        return 0
-    if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
-        raise errors.InputError(f"{cursor!r} is no cursor", "give the cursor of the page before")
-    return int(cursor)
 
 
 def claim(tx: Transaction, item: Item, by: str, at: str) -> bool:

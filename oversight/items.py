@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import jsonschema_rs
 import orjson
@@ -14,12 +14,12 @@ from interlock.ids import Reason, canonical, digest
 from interlock.oversight.actions import Request
 from interlock.storage.database import Row
 
-__all__ = ["COLUMNS", "Decision", "Item", "Kind", "Page", "check_output", "from_row", "to_row"]
+__all__ = ["COLUMNS", "STATUSES", "Decision", "Item", "Kind", "check_output", "from_row", "to_row"]
 
-T = TypeVar("T")
 Kind = Literal["approval", "task", "exception"]
 Answer = Literal["approve", "edit", "reject", "respond", "complete"]
 _ANSWERS = get_args(Answer)
+STATUSES = frozenset({"open", "decided", "completed", "expired", "cancelled"})
 
 _JSON = ("action", "need", "eligible", "reasons", "evidence", "output_schema", "decision")
 # Kept inside the action, and apart in `Item`: what only the plane reads.
@@ -159,14 +159,6 @@ def check_output(item: Item, output: Any) -> None:
     except jsonschema_rs.ValidationError as exc:
         where = "/".join(str(part) for part in exc.instance_path) or "the output"
         raise errors.InputError(f"{where}: {exc.message}", "hand in what the task's output schema asks for") from exc
-
-
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """Some items, and the cursor of the next page: None at the end."""
-
-    items: list[T]
-    cursor: str | None
 
 
 def to_row(item: Item) -> tuple[Any, ...]:

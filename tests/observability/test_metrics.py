@@ -252,7 +252,9 @@ async def test_an_erased_payload_does_not_stop_the_count(story: Story) -> None:
     assert m.cases["completed"] == 1
 
 
-@pytest.mark.parametrize("bad", [{"by": "hour"}, {"tz": "Mars/Olympus"}, {"since": "yesterday"}, {"tz": "../etc"}])
+@pytest.mark.parametrize(
+    "bad", [{"by": "hour"}, {"tz": "Mars/Olympus"}, {"since": "yesterday"}, {"tz": "../etc"}, {"tz": 5}, {"until": 5}]
+)
 async def test_bad_questions_are_input_errors(story: Story, bad: dict[str, Any]) -> None:
     metrics = await story.write()
     with pytest.raises(errors.InputError):
