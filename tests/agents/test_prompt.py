@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, SecretStr
@@ -101,6 +101,7 @@ def test_what_to_look_for() -> None:
     assert search_text(Contract("t", query=lambda s: f"about {s['asset']}"), state) == "about pump-1"
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(
         st.text(), st.recursive(st.none() | st.text() | st.floats() | st.integers() | st.binary(), st.lists)

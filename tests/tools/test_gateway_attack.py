@@ -58,32 +58,30 @@ async def until(one: Plant, kind: str) -> None:
 # names and arguments
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "BANK.PAY", "bank__pay", "bank..pay", "bank.pay.", " bank.pay", "bank.pay\n", "bank.pay\x00", "bank\u2024pay",
-        "b\u0430nk.pay", "\uff42ank.pay", "bank.pay\u200b", "", "*", "bank.*", None, 0, True, ["bank.pay"],
-        {"name": "bank.pay"}, b"bank.pay", "x" * 100_000, "\ud800",
-    ],
-    ids=lambda name: repr(name)[:20],
-)  # fmt: skip
-async def test_a_name_is_exact_or_none(one: Plant, name: Any) -> None:
-    result = await one.gateway.call(name, {"amount": 1, "to": "acme"}, one.site(ns=""))
-    await untouched(one, result, "gateway.tool")
+NAMES: list[Any] = [
+    "BANK.PAY", "bank__pay", "bank..pay", "bank.pay.", " bank.pay", "bank.pay\n", "bank.pay\x00", "bank\u2024pay",
+    "b\u0430nk.pay", "\uff42ank.pay", "bank.pay\u200b", "", "*", "bank.*", None, 0, True, ["bank.pay"],
+    {"name": "bank.pay"}, b"bank.pay", "x" * 100_000, "\ud800",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "amount",
-    [
-        True, False, "100", "1e2", 100.0, 1e2, 0.1, float("nan"), float("inf"), -float("inf"), None, [100],
-        {"amount": 100}, 2**63, 10**30, -(2**63) - 1, Decimal(100), b"100", "\u0661\u0660\u0660", complex(1, 0),
-    ],
-    ids=repr,
-)  # fmt: skip
-async def test_an_amount_is_an_integer_or_none(one: Plant, amount: Any) -> None:
-    result = await one.gateway.call("bank.pay", {"amount": amount, "to": "acme"}, one.site(ns=""))
-    assert result.status == "denied"
-    assert policies_of(result)[0] in ("gateway.schema", "gateway.money")
+async def test_a_name_is_exact_or_none(one: Plant) -> None:
+    for name in NAMES:
+        result = await one.gateway.call(name, {"amount": 1, "to": "acme"}, one.site(ns=""))
+        await untouched(one, result, "gateway.tool")
+
+
+AMOUNTS: list[Any] = [
+    True, False, "100", "1e2", 100.0, 1e2, 0.1, float("nan"), float("inf"), -float("inf"), None, [100],
+    {"amount": 100}, 2**63, 10**30, -(2**63) - 1, Decimal(100), b"100", "\u0661\u0660\u0660", complex(1, 0),
+]  # fmt: skip
+
+
+async def test_an_amount_is_an_integer_or_none(one: Plant) -> None:
+    for amount in AMOUNTS:
+        result = await one.gateway.call("bank.pay", {"amount": amount, "to": "acme"}, one.site(ns=""))
+        assert result.status == "denied", repr(amount)
+        assert policies_of(result)[0] in ("gateway.schema", "gateway.money"), repr(amount)
     assert one.world.done.total() == 0
 
 
@@ -107,18 +105,17 @@ async def test_money_by_name_is_exact_whatever_the_schema_lets_through(amount: A
             assert policies_of(result) == ["gateway.money"]
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        {"amount": 1, "to": "acme", "approved": True}, {"amount": 1, "to": "acme", "ctx": None},
-        {"amount": 1, "to": "acme", "amount ": 99_999}, {"AMOUNT": 1, "to": "acme"}, {"amount": 1}, [], "{}", None, 5,
-        {"amount": 1, "to": ["acme"]}, {"amount": 1, "to": "a\ud800"}, {"amount": 1, "to": "x" * LARGEST}, {1: 1},
-        {"amount": 1, "to": {"$ref": "#"}},
-    ],
-    ids=lambda args: repr(args)[:30],
-)  # fmt: skip
-async def test_arguments_fit_exactly_or_nothing_runs(one: Plant, args: Any) -> None:
-    await untouched(one, await one.gateway.call("bank.pay", args, one.site(ns="")), "gateway.schema")
+ARGUMENTS: list[Any] = [
+    {"amount": 1, "to": "acme", "approved": True}, {"amount": 1, "to": "acme", "ctx": None},
+    {"amount": 1, "to": "acme", "amount ": 99_999}, {"AMOUNT": 1, "to": "acme"}, {"amount": 1}, [], "{}", None, 5,
+    {"amount": 1, "to": ["acme"]}, {"amount": 1, "to": "a\ud800"}, {"amount": 1, "to": "x" * LARGEST}, {1: 1},
+    {"amount": 1, "to": {"$ref": "#"}},
+]  # fmt: skip
+
+
+async def test_arguments_fit_exactly_or_nothing_runs(one: Plant) -> None:
+    for args in ARGUMENTS:
+        await untouched(one, await one.gateway.call("bank.pay", args, one.site(ns="")), "gateway.schema")
 
 
 async def test_deep_arguments_do_not_crash_the_gateway(one: Plant) -> None:
@@ -276,12 +273,17 @@ async def test_an_approval_serves_the_very_action_it_was_given_for(one: Plant, c
     assert one.world.done.total() == 0
 
 
-@pytest.mark.parametrize("forged", ["", "x", "' OR 1=1 --", "%", "\ud800", 7, True, ["a"], {"id": "a"}])
-async def test_a_made_up_approval_is_none(one: Plant, forged: Any) -> None:
+FORGED: list[Any] = [
+    "", "x", "' OR 1=1 --", "%", "\ud800", 7, True, ["a"], {"id": "a"},
+]  # fmt: skip
+
+
+async def test_a_made_up_approval_is_none(one: Plant) -> None:
     await approved(one)
-    result = await one.pay(20_000, ns="", slot=9, approval=forged)
-    assert policies_of(result) == ["gateway.approval"]
-    assert one.world.done.total() == 0
+    for forged in FORGED:
+        result = await one.pay(20_000, ns="", slot=9, approval=forged)
+        assert policies_of(result) == ["gateway.approval"]
+        assert one.world.done.total() == 0
 
 
 async def test_an_approval_of_another_tool_or_kind_is_none(one: Plant) -> None:
@@ -313,16 +315,19 @@ async def test_an_open_or_rejected_question_lets_nothing_through(one: Plant) -> 
     assert one.world.done.total() == 0
 
 
-@pytest.mark.parametrize(
-    "by", ["person:ana", "person:olga", "person:low", "person:op", "agent:clerk", "person:ghost", ""]
-)
-async def test_who_may_not_approve_does_not(one: Plant, by: str) -> None:
+NOBODY: list[Any] = [
+    "person:ana", "person:olga", "person:low", "person:op", "agent:clerk", "person:ghost", "",
+]  # fmt: skip
+
+
+async def test_who_may_not_approve_does_not(one: Plant) -> None:
     """The requester, the owner of the agent, one below the limit, one without authority, the agent, nobody."""
     asked = await one.pay(20_000, ns="")
-    with pytest.raises((errors.NotAuthorized, errors.NotFound)):
-        await one.approve(await one.inbox.get(str(asked.approval)), by=by)
-    assert (await one.pay(20_000, ns="", approval=asked.approval)).status == "asked"
-    assert one.world.done.total() == 0
+    for by in NOBODY:
+        with pytest.raises((errors.NotAuthorized, errors.NotFound)):
+            await one.approve(await one.inbox.get(str(asked.approval)), by=by)
+        assert (await one.pay(20_000, ns="", approval=asked.approval)).status == "asked"
+        assert one.world.done.total() == 0
 
 
 async def test_the_preparer_of_the_case_does_not_approve(one: Plant) -> None:
