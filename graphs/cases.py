@@ -12,10 +12,12 @@ from interlock import errors
 from interlock.storage.database import Database, Reader, Row
 from interlock.storage.transaction import Transaction
 
-__all__ = ["ENDED", "OUTSIDE", "PAUSED", "SETTLED", "STATUSES", "Case", "Freed", "NewCase", "Waiting"]
+__all__ = ["CHILD", "ENDED", "OUTSIDE", "PAUSED", "SETTLED", "STATUSES", "Case", "Freed", "NewCase", "Waiting"]
 
 # Values of `paused`: the engine leaves the case alone. OUTSIDE: a guest's LangGraph drives it, or a caller of tools.
 PAUSED, OUTSIDE = 1, 2
+# Before the id of a child case, in what a case waits for.
+CHILD = "child:"
 ENDED = frozenset({"completed", "failed", "cancelled"})
 SETTLED = ENDED | {"waiting"}
 STATUSES = SETTLED | {"queued", "running"}
@@ -27,6 +29,14 @@ _INSERT = (
 )
 _CASES = "SELECT * FROM cases WHERE tenant = ? AND case_id IN ({ids})"
 _STATUSES = "SELECT case_id, status FROM cases WHERE tenant = ? AND case_id IN ({ids})"
+_QUEUE_PARENT = (
+    "UPDATE cases SET status = 'queued', updated_at = ? WHERE tenant = ? AND case_id = ? AND status = 'waiting'"
+    " AND instr(reason, ?) > 0"
+)
+_UNPARK = (
+    "UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL"
+    " AND reason NOT LIKE 'child:%'"
+)
 _AT_ONCE = 500
 _WAITING_ITEMS = (
     "SELECT id, kind, case_id, task, action, authority, opened_at FROM inbox"
@@ -36,7 +46,10 @@ _WAITING_ITEMS = (
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a case waits for: one open inbox item, or (`item` None) a missing workflow, version or tool."""
+    """What a case waits for: an open inbox item; a child case (kind "case", `item` its id); or the plane (`item` None).
+
+    The plane lacks a workflow, version or tool, or the case is paused; `action` says which.
+    """
 
     kind: str
     item: str | None
@@ -151,10 +164,9 @@ def set_values(tx: Transaction, tenant: str, case_id: str, values: Any) -> None:
     tx.execute("UPDATE cases SET result = ? WHERE tenant = ? AND case_id = ?", (_json(values), tenant, case_id))
 
 
-def queue_waiting(tx: Transaction, tenant: str, case_id: str, at: str) -> bool:
-    """Queue a case that waits; false when it does not wait."""
-    sql = "UPDATE cases SET status = 'queued', updated_at = ? WHERE tenant = ? AND case_id = ? AND status = 'waiting'"
-    return tx.execute(sql, (at, tenant, case_id)) > 0
+def _queue_parent(tx: Transaction, tenant: str, parent: str, child: str, at: str) -> bool:
+    """Queue a case that waits for a child; false when it does not."""
+    return tx.execute(_QUEUE_PARENT, (at, tenant, parent, CHILD + child)) > 0
 
 
 def end(
@@ -175,7 +187,7 @@ def end(
     )
     row = get(tx, tenant, case_id)
     parent = row["parent_id"] if row is not None else None
-    return parent if parent is not None and queue_waiting(tx, tenant, parent, at) else None
+    return parent if parent is not None and _queue_parent(tx, tenant, parent, case_id, at) else None
 
 
 def recoverable(tx: Reader) -> list[Row]:
@@ -188,7 +200,7 @@ def recoverable(tx: Reader) -> list[Row]:
 
 def unpark(tx: Transaction) -> None:
     """Queue the cases that waited for something that the plane lacked."""
-    tx.execute("UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL")
+    tx.execute(_UNPARK)
 
 
 async def statuses(db: Database, tenant: str, ids: Sequence[str]) -> dict[str, str]:
@@ -232,7 +244,6 @@ def page(
 
 
 def _case(tx: Reader, row: Row) -> Case:
-    waiting = _waiting(tx, row) if row["status"] == "waiting" else []
     return Case(
         id=row["case_id"],
         tenant=row["tenant"],
@@ -248,15 +259,28 @@ def _case(tx: Reader, row: Row) -> Case:
         ended_at=row["ended_at"],
         due=row["due"],
         parent=row["parent_id"],
-        waiting_for=waiting,
+        waiting_for=_waiting(tx, row) + _paused(row),
     )
 
 
 def _waiting(tx: Reader, row: Row) -> list[Waiting]:
-    items: Sequence[Row] = tx.rows(_WAITING_ITEMS, (row["tenant"], row["case_id"]))
-    if not items and row["reason"]:
-        return [Waiting("plane", None, row["reason"], "", row["updated_at"])]
-    return [Waiting(i["kind"], i["id"], _action(i), i["authority"] or "", i["opened_at"]) for i in items]
+    """The open questions of a waiting case, and what it waits for besides."""
+    if row["status"] != "waiting":
+        return []
+    items, reason = tx.rows(_WAITING_ITEMS, (row["tenant"], row["case_id"])), row["reason"] or ""
+    asked = [Waiting(i["kind"], i["id"], _action(i), i["authority"] or "", i["opened_at"]) for i in items]
+    if reason.startswith(CHILD):
+        return asked + [_child(tx, row, one.removeprefix(CHILD)) for one in reason.split()]
+    return [*asked, Waiting("plane", None, reason, "", row["updated_at"])] if reason else asked
+
+
+def _child(tx: Reader, row: Row, child_id: str) -> Waiting:
+    child = get(tx, row["tenant"], child_id)
+    return Waiting("case", child_id, child["workflow"] if child is not None else "", "", row["updated_at"])
+
+
+def _paused(row: Row) -> list[Waiting]:
+    return [Waiting("plane", None, "paused", "", row["updated_at"])] if row["paused"] == PAUSED else []
 
 
 def _action(item: Row) -> str:

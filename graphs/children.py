@@ -8,6 +8,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 
 from interlock import errors
+from interlock.graphs.cases import CHILD
 from interlock.tools.tool import Suspended
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
     from interlock.graphs.drive import Here
     from interlock.tools.site import CallSite
 
-__all__ = ["CHILD", "launcher"]
-
-CHILD = "child:"
+__all__ = ["launcher"]
 
 
 def launcher(here: Here, where: CallSite) -> Launch:

@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from interlock import clock, errors
 from interlock.graphs import cases
-from interlock.graphs.children import CHILD
+from interlock.graphs.cases import CHILD
 from interlock.graphs.drive import Drive, info_of, inside
 from interlock.graphs.engine.foreign import foreign_id, foreign_item, resume_value, understands_no
 from interlock.graphs.engine.timers import arm
@@ -175,12 +175,14 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt], values: Any
 
     def settle(tx: Transaction) -> dict[str, Any]:
         _write_left(tx, segment)
-        for interrupt in interrupts:
-            if _ours(tx, segment.claim, interrupt) is None:
+        named = [_ours(tx, segment.claim, interrupt) for interrupt in interrupts]
+        for interrupt, ours in zip(interrupts, named, strict=True):
+            if ours is None:
                 foreign_item(segment.services, segment.row, interrupt)(tx)
         answers = _answers(tx, segment.claim, interrupts)
         if not answers:
-            cases.set_status(tx, tenant, case_id, "waiting", at=at)
+            children = " ".join(ours for ours in named if ours is not None and ours.startswith(CHILD))
+            cases.set_status(tx, tenant, case_id, "waiting", at=at, reason=children or None)
             cases.set_values(tx, tenant, case_id, so_far)
             arm(tx, tenant, case_id)
         return answers

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
 
-from interlock import Decision, Workflow, errors
+from interlock import Decision, Person, Workflow, errors
 from tests.graphs.office import Erp, State, buying, events, failure, office, only_item, waits_on
 
 
@@ -97,6 +97,7 @@ async def test_a_paused_case_stops_at_its_next_step_and_goes_on() -> None:
         go.set()
         case = await pausing
         assert (case.status, seen) == ("queued", ["one"])
+        assert [(w.kind, w.action) for w in case.waiting_for] == [("plane", "paused")]
         assert (await plane.wait(case.id, timeout=0.05)).status == "queued"
         await plane.resume(case.id, by="person:op")
         case = await plane.wait(case.id, until="ended", timeout=30)
@@ -196,9 +197,25 @@ async def test_a_parent_waits_while_its_child_waits_for_a_person() -> None:
         case = await plane.wait(case.id, timeout=30)
         assert case.status == "waiting"
         (child,) = (await plane.cases(workflow="buying")).items
+        assert [(w.kind, w.item, w.action) for w in case.waiting_for] == [("case", child.id, "buying")]
         child = await plane.wait(child.id, timeout=30)
+        plane.register_actor(Person("new"))  # what is registered anew drives no case that waits for a child
+        await plane.ready()
+        assert (await plane.case(case.id)).status == "waiting"
         await plane.approvals.decide(waits_on(child), Decision.approve(), by="person:bo")
-        assert (await plane.wait(case.id, until="ended", timeout=30)).values["log"] == ["PO-1"]
+        case = await plane.wait(case.id, until="ended", timeout=30)
+        assert (case.values["log"], case.waiting_for) == (["PO-1"], [])
+
+
+async def test_the_end_of_a_fork_does_not_move_the_case_it_came_from() -> None:
+    async with office(buying()) as plane:
+        case = await plane.start("buying", {"total": 400_000}, requester="person:ana")
+        await plane.wait(case.id, timeout=30)
+        before = await plane.case(case.id)
+        fork = await plane.fork(case.id, by="person:op")
+        fork = await plane.wait(fork.id, timeout=30)
+        await plane.cancel(fork.id, by="person:op")
+        assert await plane.case(case.id) == before
 
 
 async def test_a_child_that_is_cancelled_is_an_exception_of_its_parent() -> None:
