@@ -18,13 +18,15 @@ from interlock.graphs.services import Services
 from interlock.graphs.state import channels
 from interlock.graphs.task import ApprovalSpec
 from interlock.graphs.workflow import Workflow
+from interlock.ids import digest
+from interlock.observability.ledger import Event
 from interlock.oversight.actions import ActionSpec, Request
-from interlock.oversight.actors import Person
+from interlock.oversight.actors import Actor, Person
 from interlock.oversight.inbox import Item
 from interlock.oversight.policy import Policies
 from interlock.tools.provenance import untrusted_fields
 
-__all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agents"]
+__all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agents", "told"]
 
 
 def compile_for(thing: Any, services: Services, options: Mapping[str, Any]) -> tuple[Workflow, GovernedGraph]:
@@ -94,6 +96,27 @@ def bind_policies(services: Services, registry: Registry) -> None:
     authorities |= {gate.authority for e in entries for gate in e.workflow.approvals.values()}
     services.policies.bind([*services.tools.actions(), *gates.values()], roles, authorities)
     _connect(services, registry)
+
+
+def told(services: Services, tenant: str) -> list[Event]:
+    """Under which policies, and with which actors, the events that follow happen; the ledger keeps each once."""
+    policies, event = services.policies, services.ledger.event
+    loaded = {"version": policies.version, "files": sorted(policies.files)}
+    first = event("policy.loaded", tenant=tenant, data=loaded, identity=f"policy:{policies.version}")
+    described = [_described(actor) for actor in services.actors]
+    return [
+        first,
+        *(event("actor.registered", tenant=tenant, data=d, identity=f"actor:{digest(d)}") for d in described),
+    ]
+
+
+def _described(actor: Actor) -> dict[str, Any]:
+    """What policies and the router see of an actor."""
+    authorities = actor.authorities if isinstance(actor, Person) else {}
+    return {
+        "id": actor.id, "roles": sorted(actor.roles), "skills": sorted(actor.skills), "scopes": sorted(actor.scopes),
+        "owner": actor.owner, "authorities": {name: str(limit) for name, limit in sorted(authorities.items())},
+    }  # fmt: skip
 
 
 def raise_problems(policies: Policies) -> None:

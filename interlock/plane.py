@@ -25,7 +25,7 @@ from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import CommandServer
 from interlock.graphs.opening import Options, open_services
-from interlock.graphs.registering import bind_policies, compile_for, raise_problems, register_code_agents
+from interlock.graphs.registering import bind_policies, compile_for, raise_problems, register_code_agents, told
 from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
 from interlock.graphs.workflow import Workflow
@@ -138,10 +138,10 @@ class ControlPlane:
             self._bind()
             if self._read_only or not news:
                 return
+            await self.services.ledger.record(*told(self.services, self.tenant))
             if self._started:
                 await self._engine.unpark()
                 return
-            await self._record_versions()
             await self._engine.start()
             await self._listen()
             self._started = True
@@ -150,13 +150,6 @@ class ControlPlane:
         if not self._bound:
             bind_policies(self.services, self.registry)
             self._bound = True
-
-    async def _record_versions(self) -> None:
-        """Under which policies, and with which actors, the following events happen; each said once."""
-        policies, ledger = self.services.policies, self.services.ledger
-        loaded = {"version": policies.version, "files": sorted(policies.files)}
-        identity = f"policy:{policies.version}"
-        await ledger.record(ledger.event("policy.loaded", tenant=self.tenant, data=loaded, identity=identity))
 
     async def _listen(self) -> None:
         if self._lock is not None:

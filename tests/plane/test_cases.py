@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from interlock import Decision, errors
+from interlock import Decision, Person, errors
 from interlock.testing import ManualClock
 from tests.graphs.office import START_TIME, buying, events, office
 
@@ -96,3 +96,21 @@ async def test_an_outcome_says_what_it_was(tmp_path: Path) -> None:
         assert {key: intent[key] for key in ("digest", "effect_key", "key")}.items() <= outcome.items()
         decided = await events(plane, case.id, "policy.decided")
         assert {event["data"]["effect_key"] for event in decided} == {outcome["effect_key"]}
+
+
+async def test_the_ledger_says_once_with_which_actors(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'interlock.db'}"
+    for _ in range(2):
+        async with office(buying(), url=url) as plane:
+            await plane.ready()
+            plane.register_actor(Person("new", roles={"clerk"}))
+            await plane.ready()
+    async with office(buying(), url=url) as plane:
+        plane.register_actor(Person("new", roles={"clerk", "operator"}))
+        await plane.ready()
+        told = [event["data"] for event in await events(plane, None, "actor.registered")]
+        roles = {actor["id"]: actor["roles"] for actor in told}
+        assert set(roles) == {"person:ana", "person:bo", "person:cy", "person:op", "person:new", "agent:buying.order"}
+        assert [actor["roles"] for actor in told if actor["id"] == "person:new"] == [["clerk"], ["clerk", "operator"]]
+        assert len(told) == len(roles) + 1
+        assert (await plane.ledger.verify()).ok
