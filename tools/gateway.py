@@ -266,7 +266,10 @@ class Gateway:
         self.judge.check_switches(attempt)
         return await self._left(attempt, await self._owned(attempt, self._found_out(attempt)))
 
-    async def _found_out(self, attempt: Attempt) -> ToolResult:
+    async def _found_out(self, attempt: Attempt) -> Ended:
+        await self._recall.load(attempt)  # a flight may have landed since: from here on nobody else has this one
+        if attempt.row is not None and attempt.row["status"] != "intent":
+            return Moved()
         if attempt.idempotent:
             return await self._again(attempt)
         outcome = await self._execution.reconcile(attempt)

@@ -300,7 +300,8 @@ async def test_an_approval_of_another_tool_or_kind_is_none(one: Plant) -> None:
     one.world.fail.append(httpx.ReadTimeout("slow"))
     unknown = await one.pay(100, ns="", slot=3)
     assert unknown.status == "unknown"
-    assert policies_of(await one.pay(100, ns="", slot=4, approval=unknown.approval)) == ["gateway.approval"]
+    again: dict[str, Any] = {"ns": "", "slot": 4, "approval": unknown.approval}
+    assert policies_of(await one.pay(100, **again)) == ["gateway.approval"]
 
 
 async def test_an_open_or_rejected_question_lets_nothing_through(one: Plant) -> None:
@@ -465,8 +466,28 @@ async def test_cancelled_at_any_time_it_ran_once_or_not_at_all(one: Plant, when:
     assert len(await one.events("tool.outcome")) == 8
 
 
+async def test_a_flight_that_lands_while_its_row_is_read_was_not_lost(
+    one: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.world.gate = asyncio.Event()
+    first = asyncio.create_task(one.pay())
+    await until(one, "tool.intent")
+    recall = one.gateway._recall
+    load = recall.load
+
+    async def slow(attempt: Any) -> None:
+        await load(attempt)
+        assert one.world.gate is not None
+        one.world.gate.set()
+        await first
+
+    monkeypatch.setattr(recall, "load", slow)
+    assert await one.pay() == await first
+    assert one.world.done.total() == 1
+
+
 async def test_many_at_once_under_one_key_with_other_arguments_run_one(one: Plant) -> None:
-    calls = [one.pay(100 + n % 4, slot="k") for n in range(16)]  # type: ignore[arg-type]  # keys are text
+    calls = [one.pay(100 + n % 4, slot="k") for n in range(16)]
     results = await asyncio.gather(*calls)
     assert one.world.done.total() == 1
     assert {result.status for result in results} == {"done", "denied"}
