@@ -173,7 +173,7 @@ def _check_tool_messages(messages: list[dict[str, Any]]) -> None:
 
 
 def _check_format(body: dict[str, Any]) -> None:
-    wanted = body.get("response_format") or {"type": "text"}
+    wanted: dict[str, Any] = body.get("response_format") or {"type": "text"}
     match wanted["type"]:
         case "json_schema":
             schema = wanted["json_schema"]
@@ -257,10 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
-    server: _Server
+    server: Any
 
     def do_POST(self) -> None:
-        state = self.server.state
+        state: LoopbackOpenAI = self.server.state
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         state.requests.append(Recorded(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
         if state.api_key is not None and self.headers["Authorization"] != f"Bearer {state.api_key}":

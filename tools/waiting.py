@@ -88,9 +88,10 @@ class Performance:
         try:
             while True:
                 answer = interrupt(question)
-                if site.guest and not (refusal := await self._answered(item, answer)):
+                refusal = await self._answered(item, answer) if site.guest else ""
+                if site.guest and not refusal:
                     return
-                question = payload(item, problem=refusal) if site.guest else question
+                question = payload(item, problem=refusal)
         except GraphInterrupt as signal:
             self._pending.append((site.ns, item.id, signal))
             raise

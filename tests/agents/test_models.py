@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
-from pydantic import SecretStr
 
 from interlock import errors
 from interlock.agents.agent import Agent
@@ -20,6 +19,10 @@ from tests.loopback_openai import LoopbackOpenAI, error, serve, text
 KEYS = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY", "GROQ_API_KEY"]
 
 
+def settings(server: LoopbackOpenAI, **more: Any) -> Settings:
+    return Settings(**{"base_url": server.url, "model": "openai:m", **more})
+
+
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*KEYS, "INTERLOCK_MODEL", "INTERLOCK_API_KEY", "INTERLOCK_BASE_URL", "OPENAI_BASE_URL"):
@@ -27,7 +30,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "env", "there"),
+    ("name", "given", "env", "there"),
     [
         ("openai:gpt-5-mini", {}, {}, False),
         ("gpt-5-mini", {}, {}, False),
@@ -48,11 +51,11 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_reachable(
-    monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, Any], env: dict[str, str], there: bool
+    monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, Any], env: dict[str, str], there: bool
 ) -> None:
     for key, value in env.items():
         monkeypatch.setenv(key, value)
-    made = Settings(**settings)
+    made = Settings(**given)
     assert reachable(name, made) is there
     assert Agent("a", model=name).available(made) is there
 
@@ -60,15 +63,15 @@ def test_reachable(
 def test_which_agents_are_available_without_a_model() -> None:
     async def run(state: Any, call: Any) -> None: ...
 
-    assert Agent("a", run=run).available(Settings())
-    assert Agent("a", model=GenericFakeChatModel(messages=iter(()))).available(Settings())
-    assert not Agent("a").available(Settings()), "an external agent gets no tasks"
+    assert Agent("a", run=run).available(Settings.load())
+    assert Agent("a", model=GenericFakeChatModel(messages=iter(()))).available(Settings.load())
+    assert not Agent("a").available(Settings.load()), "an external agent gets no tasks"
 
 
 async def test_the_key_of_the_settings_goes_to_the_endpoint_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
     with serve(api_key="of-the-settings") as server:
-        models = Models(Settings(base_url=server.url, api_key=SecretStr("of-the-settings"), model="openai:m"))
+        models = Models(settings(server, api_key="of-the-settings"))
         server.script(text("in"))
         assert (await models.chat("default").ainvoke("hello")).text == "in"
         assert "of-the-settings" not in repr(models.chat("default"))
@@ -79,7 +82,7 @@ async def test_the_key_of_the_settings_goes_to_the_endpoint_and_nowhere_else(mon
 async def test_the_key_of_the_environment_is_read_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
     with serve(api_key="of-the-environment") as server:
-        models = Models(Settings(base_url=server.url, model="openai:m"))
+        models = Models(settings(server))
         server.script(text("in"))
         assert (await models.chat("openai:m").ainvoke("hello")).text == "in"
         await models.close()
@@ -108,8 +111,8 @@ async def test_models_are_built_once_and_share_their_connections(make_models: Ma
 
 
 async def test_chains(monkeypatch: pytest.MonkeyPatch, make_models: MakeModels) -> None:
-    def names(*fallbacks: str, **settings: Any) -> list[str]:
-        models = make_models(**settings)
+    def names(*fallbacks: str, **more: Any) -> list[str]:
+        models = make_models(**more)
         return [str(getattr(model, "model_name", "")) for model in models.chain("openai:small", fallbacks)]
 
     assert names() == ["small"]
@@ -126,14 +129,14 @@ async def test_models_that_cannot_be_built(make_models: MakeModels, name: str) -
 
 
 async def test_no_default_model() -> None:
-    models = Models(Settings())
+    models = Models(Settings.load())
     with pytest.raises(errors.ConfigurationError, match="INTERLOCK_MODEL"):
         models.chat("default")
     await models.close()
 
 
 async def test_closing_closes_the_connections(server: LoopbackOpenAI) -> None:
-    models = Models(Settings(base_url=server.url, model="openai:m", model_retries=0))
+    models = Models(settings(server, model_retries=0))
     server.script(text("in"))
     await models.chat("default").ainvoke("hello")
     await models.close()

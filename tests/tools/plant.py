@@ -116,7 +116,7 @@ class Plant:
         )  # fmt: skip
         return replace(base, **changes)
 
-    async def pay(self, amount: int = 100, *, slot: int = 0, **where: Any) -> ToolResult:
+    async def pay(self, amount: int = 100, *, slot: int | str = 0, **where: Any) -> ToolResult:
         args = {"amount": amount, "to": where.pop("to", "acme")}
         more = {name: where.pop(name) for name in ("key", "approval") if name in where}
         return await self.gateway.call("bank.pay", args, self.site(**where), slot=slot, **more)

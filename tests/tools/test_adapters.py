@@ -163,7 +163,7 @@ class Recorder(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Recorder
+    server: Any
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -197,9 +197,9 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_nothing_but_input_errors_leaves_the_reading(value: Any) -> None:
-    for more in ((), (ITEM,), (ITEM, SCHEMA), (replace(ITEM, action={}),)):
+    for item, schema in ((None, None), (ITEM, None), (ITEM, SCHEMA), (replace(ITEM, action={}), None)):
         try:
-            decision = parse_answer(value, *more)
+            decision = parse_answer(value, item, schema)
         except errors.InputError:
             continue
         assert decision.kind in ("approve", "edit", "reject", "respond")

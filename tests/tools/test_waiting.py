@@ -50,7 +50,7 @@ class Case:
         self.claim = Claim("default", CASE, 1)
 
     async def _node(self, state: State) -> State:
-        conf = get_config()["configurable"]
+        conf = get_config().get("configurable", {})
         site = self.plant.site(ns=conf["checkpoint_ns"], durability=conf["__pregel_durability"])
         async with performing(self.plant.gateway, site):
             return {"out": await self.work(self.plant)}
