@@ -12,6 +12,7 @@ from interlock.context.context import Context
 from interlock.context.ingest import Ingested, RawDocument
 from interlock.context.retrieve import Fact
 from interlock.graphs.cases import Case
+from interlock.graphs.tenants import Tenants
 from interlock.oversight.inbox import Decision, Inbox, Item, Page
 from interlock.oversight.items import Kind
 
@@ -23,9 +24,10 @@ Ready = Callable[[], Awaitable[None]]
 class InboxDesk:
     """`plane.inbox`, and `plane.approvals` with its own kind. It makes the plane ready before anything is decided."""
 
-    def __init__(self, inbox: Inbox, ready: Ready, kind: Kind | None = None) -> None:
+    def __init__(self, inbox: Inbox, ready: Ready, tenants: Tenants, kind: Kind | None = None) -> None:
         self._inbox = inbox
         self._ready = ready
+        self._tenants = tenants
         self._kind: Kind | None = kind
 
     async def list(  # noqa: PLR0917  # the public interface
@@ -39,28 +41,32 @@ class InboxDesk:
     ) -> Page[Item]:
         """A page of items, in the order in which they were opened. Raises InputError on a bad cursor or limit."""
         await self._ready()
-        return await self._inbox.list(kind if kind is not None else self._kind, status, role, case_id, limit, cursor)
+        kind = kind if kind is not None else self._kind
+        whose = self._tenants.own if case_id is None else await self._tenants.of_case(case_id)
+        return await self._inbox.list(kind, status, role, case_id, limit, cursor, tenant=whose)
 
     async def get(self, item_id: str) -> Item:
         """One item. Raises NotFound."""
-        return await self._inbox.get(item_id)
+        return await self._inbox.get(item_id, tenant=await self._tenants.of_item(item_id))
 
     async def claim(self, item_id: str, *, by: str) -> Item:
         """Take an item. Raises NotAuthorized, Conflict, AlreadyDecided, NotFound."""
         await self._ready()
-        return await self._inbox.claim(item_id, by=by)
+        return await self._inbox.claim(item_id, by=by, tenant=await self._tenants.of_item(item_id))
 
     async def complete(self, item_id: str, output: Any, *, by: str, comment: str = "") -> Item:
         """Hand in the output of a task. Raises NotAuthorized, AlreadyDecided, Conflict, InputError, NotFound."""
         await self._ready()
-        return await self._inbox.complete(item_id, output, by=by, comment=comment)
+        whose = await self._tenants.of_item(item_id)
+        return await self._inbox.complete(item_id, output, by=by, comment=comment, tenant=whose)
 
     async def decide(
         self, item_id: str, decision: Decision, *, by: str, comment: str = "", digest: str | None = None
     ) -> Item:
         """Answer an approval or an exception. Raises NotAuthorized, AlreadyDecided, Expired, Conflict, NotFound."""
         await self._ready()
-        return await self._inbox.decide(item_id, decision, by=by, comment=comment, digest=digest)
+        whose = await self._tenants.of_item(item_id)
+        return await self._inbox.decide(item_id, decision, by=by, comment=comment, digest=digest, tenant=whose)
 
 
 class ContextDesk:

@@ -28,6 +28,7 @@ from interlock.graphs.opening import Options, open_services
 from interlock.graphs.registering import bind_policies, compile_for, raise_problems, register_code_agents, told
 from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
+from interlock.graphs.tenants import Tenants
 from interlock.graphs.workflow import Workflow
 from interlock.observability.ledger import Ledger
 from interlock.observability.metrics import Metrics
@@ -63,8 +64,10 @@ class ControlPlane:
         self.home = options.home
         self.registry = Registry()
         self.metrics = Metrics(services.db, services.clock, options.tenant)
-        self.inbox = InboxDesk(services.inbox, self._begin)
-        self.approvals = InboxDesk(services.inbox, self._begin, "approval")
+        self._tenants = Tenants(services.db, options.tenant)
+        services.ledger.tenants = self._tenants.served
+        self.inbox = InboxDesk(services.inbox, self._begin, self._tenants)
+        self.approvals = InboxDesk(services.inbox, self._begin, self._tenants, "approval")
         self.context = ContextDesk(services.context, self._begin, options.tenant)
         self._engine = EmbeddedEngine(services, self.registry)
         self._lock, self._stack = lock, stack
@@ -205,9 +208,10 @@ class ControlPlane:
     ) -> Case:
         """Start a case; with a known `key` and the same input, the first case is given back.
 
+        From then on the plane finds cases and inbox items of that `tenant` by their ids, beside those of its own.
         Raises InputError, NotFound, Denied, and Conflict for a known key with another input.
         """
-        start = starting.Start(value, tenant or self.tenant, requester, key, priority, trusted, at, assign)
+        start = starting.Start(value, self._tenants.serve(tenant), requester, key, priority, trusted, at, assign)
         return await self._start(workflow, start)
 
     async def start_many(
@@ -222,7 +226,8 @@ class ControlPlane:
         """Start a case per input, in order, once all are durable; an input that is refused gives its error."""
         await self._begin()
         entry = self.registry.get(workflow)
-        starts = [starting.Start(value, tenant or self.tenant, requester) for value in inputs]
+        whose = self._tenants.serve(tenant)
+        starts = [starting.Start(value, whose, requester) for value in inputs]
         return await steering.start_many(self.services, self._engine, entry, starts, key)
 
     async def _start(self, workflow: str, start: starting.Start) -> Case:
@@ -264,14 +269,18 @@ class ControlPlane:
         if until not in ("settled", "ended"):
             raise errors.InputError(f"until is {until!r}", 'say "settled" or "ended"')
         await self._begin()
-        wanted, whose = list(ids), tenant or self.tenant
+        wanted = list(ids)
+        groups = {tenant: wanted} if tenant is not None else await self._tenants.grouped(wanted)
         if not self._read_only:
-            await self._engine.wait(whose, wanted, until, timeout)
-        return await cases.read_all(self.services.db, whose, wanted)
+            await asyncio.gather(*(self._engine.wait(whose, some, until, timeout) for whose, some in groups.items()))
+        found = [await cases.read_all(self.services.db, whose, some) for whose, some in groups.items()]
+        by_id = {case.id: case for some in found for case in some}
+        return [by_id[case_id] for case_id in wanted]
 
     async def case(self, case_id: str, *, tenant: str | None = None) -> Case:
         """One case. Raises NotFound."""
-        found = await self.services.db.read(lambda tx: cases.read(tx, tenant or self.tenant, case_id))
+        whose = tenant or await self._tenants.of_case(case_id)
+        found = await self.services.db.read(lambda tx: cases.read(tx, whose, case_id))
         if found is None:
             raise errors.NotFound(f"no case {case_id!r}", "see `interlock cases`")
         return found
@@ -292,30 +301,34 @@ class ControlPlane:
         """End a case now; effects in flight are waited for. Raises NotFound, Conflict when it has ended."""
         await self._begin()
         self.services.actors.get(by)
+        whose = await self._tenants.of_case(case_id)
         await self._engine.stop(case_id, drain=False)
-        await steering.cancel(self.services, self.tenant, case_id, by=by, comment=comment)
+        await steering.cancel(self.services, whose, case_id, by=by, comment=comment)
         self._engine.tell(case_id, "cancelled")
         return await self.case(case_id)
 
     async def pause(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Stop driving a case at its next step."""
         await self._begin()
-        await steering.set_paused(self.services, self.tenant, case_id, True, by=by, comment=comment)
+        whose = await self._tenants.of_case(case_id)
+        await steering.set_paused(self.services, whose, case_id, True, by=by, comment=comment)
         await self._engine.stop(case_id, drain=True)
         return await self.case(case_id)
 
     async def resume(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Drive a paused case again."""
         await self._begin()
-        if await steering.set_paused(self.services, self.tenant, case_id, False, by=by, comment=comment):
-            self._engine.wake(self.tenant, case_id)
+        whose = await self._tenants.of_case(case_id)
+        if await steering.set_paused(self.services, whose, case_id, False, by=by, comment=comment):
+            self._engine.wake(whose, case_id)
         return await self.case(case_id)
 
     async def fork(self, case_id: str, *, checkpoint_id: str | None = None, by: str, comment: str = "") -> Case:
         """A new case from a checkpoint of another one; its writing tools act in shadow: nothing happens outside."""
         await self._begin()
+        whose = await self._tenants.of_case(case_id)
         forked, ticket = await steering.fork(
-            self.services, self.registry, self.tenant, case_id, checkpoint_id=checkpoint_id, by=by, comment=comment
+            self.services, self.registry, whose, case_id, checkpoint_id=checkpoint_id, by=by, comment=comment
         )
         self._engine.submit([ticket])
         return await self.case(forked)
@@ -340,10 +353,11 @@ class ControlPlane:
     ) -> ToolResult:
         """Call a tool from outside a node. Never raises for a governance outcome; see `ToolResult`."""
         await self._begin()
-        call = adhoc.OutsideCall(self.tenant, name, args, actor, case_id, task, approval, key)
+        whose = self.tenant if case_id is None else await self._tenants.of_case(case_id)
+        call = adhoc.OutsideCall(whose, name, args, actor, case_id, task, approval, key)
         result = await adhoc.call_tool(self.services, self.registry, call)
         if result.status == "asked" and result.items:
-            await self._engine.arm(self.tenant, result.items[-1].case_id)
+            await self._engine.arm(whose, result.items[-1].case_id)
         return result
 
     def guest(

@@ -33,9 +33,13 @@ _ERASE = "UPDATE payloads SET data = NULL, salt = ?, erased_at = ? WHERE tenant 
 
 
 class Ledger:
-    """Writes events through the committer and reads them back. One chain per database."""
+    """Writes events through the committer and reads them back. One chain per database.
+
+    `tenants` are those whose events `export` gives when it is not told; None is every tenant.
+    """
 
     def __init__(self, db: Database, clock: Clock) -> None:
+        self.tenants: Collection[str] | None = None
         self._db = db
         self._clock = clock
 
@@ -87,9 +91,9 @@ class Ledger:
         """Events in the order of their chain, with `data` parsed (None once erased) and `salt` in hex.
 
         `since` compares with `at`; text is read as ISO 8601, and UTC without a zone. Without a tenant, those of
-        every tenant. Raises InputError when `since` is no time, DatabaseCorrupt when a payload cannot be read.
+        `tenants`. Raises InputError when `since` is no time, DatabaseCorrupt when a payload cannot be read.
         """
-        sql, params = _selection(case_id, since, tenant)
+        sql, params = _selection(case_id, since, self.tenants if tenant is None else (tenant,))
         rows = await self._db.read(_page(sql, ("", 0), params))
         while rows:
             for row in rows:
@@ -154,10 +158,15 @@ def _claim_of(events: Sequence[Event]) -> Claim | None:
     return claim
 
 
-def _selection(case_id: str | None, since: datetime | str | None, tenant: str | None) -> tuple[str, list[Any]]:
-    wanted = {"l.case_id = ?": case_id, "l.at >= ?": _stamp(since), "l.tenant = ?": tenant}
+def _selection(
+    case_id: str | None, since: datetime | str | None, tenants: Collection[str] | None
+) -> tuple[str, list[Any]]:
+    wanted = {"l.case_id = ?": case_id, "l.at >= ?": _stamp(since)}
     chosen = {sql: value for sql, value in wanted.items() if value is not None}
-    return _EXPORT.format(filters="".join(f" AND {sql}" for sql in chosen)), list(chosen.values())
+    filters, params = "".join(f" AND {sql}" for sql in chosen), list(chosen.values())
+    if tenants is not None:
+        filters += f" AND l.tenant IN ({', '.join('?' * len(tenants))})"
+    return _EXPORT.format(filters=filters), [*params, *(tenants or ())]
 
 
 def _stamp(since: datetime | str | None) -> str | None:

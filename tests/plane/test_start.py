@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph.graph import END, START
 from pydantic import BaseModel
 
-from interlock import Workflow, errors
+from interlock import Decision, Workflow, errors
 from interlock.testing import ManualClock
 from tests.graphs.office import POLICY, START_TIME, Erp, State, buying, events, failure, office
 
@@ -133,10 +134,39 @@ async def test_tenants_do_not_see_each_other() -> None:
         case = await plane.start("buying", {"total": 1}, key="k", requester="person:ana", tenant="west")
         assert (await plane.wait(case.id, until="ended", timeout=30, tenant="west")).tenant == "west"
         with pytest.raises(errors.NotFound):
-            await plane.wait(case.id, timeout=1)
+            await plane.wait(case.id, timeout=1, tenant="east")
         other = await plane.start("buying", {"total": 2}, key="k", requester="person:ana")
         assert other.id != case.id
         assert [one.id for one in (await plane.cases()).items] == [other.id]
+
+
+async def test_whoever_starts_a_case_for_a_tenant_finds_it_by_its_id(tmp_path: Path) -> None:
+    url, erp = f"sqlite:///{tmp_path / 'interlock.db'}", Erp()
+    async with office(buying(), url=url, erp=erp) as plane:
+        west = await plane.start("buying", {"total": 400_000}, requester="person:ana", tenant="west")
+        own = await plane.start("buying", {"total": 1}, requester="person:ana")
+        own, case = await plane.wait_all([own.id, west.id], until="settled", timeout=30)
+        assert [(c.tenant, c.status) for c in (own, case)] == [("default", "completed"), ("west", "waiting")]
+        assert [item.case_id for item in (await plane.approvals.list(case_id=west.id)).items] == [west.id]
+        assert (await plane.approvals.list()).items == []
+        await plane.pause(west.id, by="person:op")
+        await plane.resume(west.id, by="person:op")
+        fork = await plane.fork(west.id, by="person:op")
+        assert (await plane.cancel(fork.id, by="person:op")).tenant == "west"
+        result = await plane.call_tool("erp.stock", {"item": "pump"}, actor="agent:buying.order", case_id=west.id)
+        assert result.status == "done"
+    async with office(buying(), url=url, erp=erp) as plane:
+        for asked in (plane.case(west.id), plane.wait(west.id, timeout=1), plane.cancel(west.id, by="person:op")):
+            with pytest.raises(errors.NotFound):
+                await asked
+        item = str(case.waiting_for[0].item)
+        with pytest.raises(errors.NotFound):
+            await plane.approvals.decide(item, Decision.approve(), by="person:bo")
+        assert {event["tenant"] for event in await events(plane)} == {"default"}
+        await plane.start("buying", {"total": 1}, requester="person:ana", tenant="west")
+        await plane.approvals.decide(item, Decision.approve(), by="person:bo")
+        assert (await plane.wait(west.id, until="ended", timeout=30)).status == "completed"
+        assert (await plane.ledger.verify()).ok
 
 
 async def test_a_caller_who_is_cancelled_leaves_no_case_behind_that_nobody_drives() -> None:
