@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import convert_to_messages
@@ -29,7 +30,7 @@ class Registered:
     def checked(self, value: Any) -> Any:
         """The validated input (model instance where the input is typed). Raises InputError naming each bad field."""
         try:
-            return TypeAdapter(self.workflow.input_type or self.workflow.schema).validate_python(_talk(value))
+            return self._input.validate_python(_talk(value))
         except (TypeError, NotImplementedError) as exc:  # LangChain's messages refuse in their own way
             raise errors.InputError(f"input of {self.workflow.name!r}: {exc}", "correct it") from exc
         except ValidationError as exc:
@@ -53,7 +54,12 @@ class Registered:
         """A validated input as JSON values."""
         if isinstance(value, BaseModel):
             return value.model_dump(mode="json")
-        return TypeAdapter(self.workflow.input_type or self.workflow.schema).dump_python(value, mode="json")
+        return self._input.dump_python(value, mode="json")
+
+    @cached_property
+    def _input(self) -> TypeAdapter[Any]:
+        """Made once: it costs as much as a step of a case."""
+        return TypeAdapter(self.workflow.input_type or self.workflow.schema)
 
 
 class Registry:
