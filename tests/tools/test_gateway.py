@@ -586,7 +586,7 @@ async def test_an_effect_whose_record_fails_is_logged_and_found_out_later(
 ) -> None:
     outcome = one.gateway._records.outcome
 
-    async def fail(*args: Any) -> None:
+    async def fail(*args: Any, **more: Any) -> None:
         raise errors.DiskFull("no room", "make room")
 
     one.gateway._records.outcome = fail  # type: ignore[method-assign]  # a disk that is full just now

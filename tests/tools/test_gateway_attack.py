@@ -310,7 +310,8 @@ async def test_an_open_or_rejected_question_lets_nothing_through(one: Plant) -> 
         again = await one.pay(20_000, ns="", approval=asked.approval)
         assert (again.status, again.approval) == ("asked", asked.approval)
     await one.approve(await one.inbox.get(str(asked.approval)), decision=Decision.reject("no"))
-    for where in ({"approval": asked.approval}, {"approval": asked.approval, "slot": 5}):
+    repeats: list[dict[str, Any]] = [{"approval": asked.approval}, {"approval": asked.approval, "slot": 5}]
+    for where in repeats:
         result = await one.pay(20_000, ns="", **where)
         assert (result.status, result.rejected_by) == ("denied", "person:bo")
     assert one.world.done.total() == 0

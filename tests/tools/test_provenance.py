@@ -54,7 +54,7 @@ async def origins(one: Plant, to: Any, slot: int = 0, **where: Any) -> set[str]:
     seen: list[dict[str, set[str]]] = []
     trace = one.gateway.judge.provenance.trace
 
-    async def noted(*args: Any) -> dict[str, set[str]]:
+    async def noted(*args: Any, **more: Any) -> dict[str, set[str]]:
         seen.append(await trace(*args))
         return seen[-1]
 
