@@ -53,6 +53,7 @@ async def _worked(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str
 async def _perform(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str, Any]) -> Outcome:
     actor = _agent(here, spec, state)
     where = site(here, state, task=spec.name, actor=actor.id, allowed=frozenset(spec.tools) if spec.tools else None)
+    where = replace(where, shown={n: to_jsonable_python(state[n], fallback=repr) for n in spec.show if n in state})
     call = _call(here, spec, where, actor)
     seen = view(schema, state) if actor.kind == "code" else own(state)
     async with performing(here.drive.services.gateway, where):

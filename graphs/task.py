@@ -35,6 +35,7 @@ class TaskSpec:
     assignee: Callable[[Any], str | None] | None = None
     budget: Budget = field(default_factory=Budget)
     min_confidence: float | None = None
+    show: tuple[str, ...] = ()
 
     @property
     def route_node(self) -> str:

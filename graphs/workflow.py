@@ -77,7 +77,8 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         """Add a task: as a decorator of a code task, or by name for whoever the router picks.
 
         Keywords: skill, instructions, output, into, tools, scopes, roles, context, sla, rules, assignee, budget,
-        min_confidence. Raises ConfigurationError for anything else.
+        min_confidence, and show: the keys of the state that people see who are asked about a call of the task.
+        Raises ConfigurationError for anything else.
         """
         if isinstance(name, str):
             return self._add_task(self._contract(name, contract))
@@ -152,7 +153,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
 
     def _contract(self, name: str, contract: dict[str, Any]) -> TaskSpec:
         fields = dict(contract)
-        for field in ("tools", "context", "rules"):
+        for field in ("tools", "context", "rules", "show"):
             fields[field] = tuple(fields.get(field, ()))
         for field in ("scopes", "roles"):
             fields[field] = frozenset(fields.get(field, ()))

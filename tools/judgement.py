@@ -181,7 +181,8 @@ def _counterparty(attempt: Attempt) -> str:
 def _item(attempt: Attempt, authority: str, need: dict[str, int], who: list[str], excluded: list[str]) -> Item:
     site = attempt.site
     stage = sum(item.kind == "approval" for item in attempt.items)
-    seen = {"facts": attempt.facts, "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}}
+    origins = {arg: sorted(found) for arg, found in attempt.origins.items()}
+    seen = {"case": dict(site.shown), "facts": attempt.facts, "origins": origins}
     nobody = [] if who else [Reason("gateway.who", f"nobody may approve this today under {authority!r}")]
     return Item(
         id=digest([attempt.effect_key, attempt.digest, authority, stage])[:32],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 __all__ = ["SITE", "CallSite"]
 
@@ -14,6 +16,7 @@ class CallSite:
     """One place in one case. `ns` is the checkpoint namespace with its task ids, `attempt` LangGraph's retry count.
 
     `allowed` are the tool names of the task (None: any). `durability` is LangGraph's, None outside a node.
+    `shown` is what people who are asked about a call see of the case, as JSON values.
     """
 
     tenant: str
@@ -35,6 +38,7 @@ class CallSite:
     trusted: bool
     deadline: datetime | None
     durability: str | None = None
+    shown: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 SITE: ContextVar[CallSite | None] = ContextVar("interlock_site", default=None)

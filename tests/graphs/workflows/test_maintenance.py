@@ -88,6 +88,7 @@ async def test_an_approved_order_is_made_once_and_goes_to_a_technician(home: Pat
         case = await begin(plane, DEAR)
         item = await question(plane, case, "approval")
         assert (item.action["args"]["cost"], item.authority) == (308084, "maintenance")
+        assert {"code_name", "confidence", "evidence"} <= set(item.evidence["case"]), "what the diagnosis rests on"
         assert orders_of(home)[0] == {}, "nothing is ordered before the answer"
         case = await answer(plane, case, Decision.approve(), SHIFT_LEAD)
         assert (case.status, case.values["outcome"]) == ("completed", "work_order")
