@@ -12,8 +12,10 @@ from interlock import errors
 if TYPE_CHECKING:
     from interlock.agents.runtime import Call
 
-__all__ = ["Closed", "Ordered", "close_order", "create_order"]
+__all__ = ["CREATE", "SHOWN", "Closed", "Ordered", "close_order", "create_order"]
 
+CREATE = "cmms.create_work_order"
+SHOWN = ("code_name", "confidence", "evidence", "past_orders", "guides")  # to the approver of an order
 _FIELDS = ("request", "asset", "code", "description", "priority", "labour_minutes", "cost", "currency")
 
 
@@ -39,7 +41,7 @@ async def create_order(state: Mapping[str, Any], call: Call) -> Ordered:
     wanted = {name: state[name] for name in _FIELDS}
     evidence = list(state["evidence"])
     try:
-        order = await call("cmms.create_work_order", wanted)
+        order = await call(CREATE, wanted)
     except errors.Rejected as no:
         return _ordered("rejected", wanted, [*evidence, f"{no.by or 'the approver'} refused it: {no.why}"])
     if not isinstance(order, Mapping):  # an approver may answer a question with words

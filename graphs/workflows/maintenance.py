@@ -76,14 +76,7 @@ wf.task(
 wf.task("merge", skill="merging", output=merging.Merged, tools=["cmms.report"])
 wf.task("history", skill="asset-history", output=history.AssetHistory, tools=["cmms.history"], context=[history.GUIDES])
 wf.task("plan", skill="planning", output=planner.Plan, tools=["cmms.job"])
-wf.task(
-    "order",
-    skill="ordering",
-    output=clerk.Ordered,
-    tools=["cmms.create_work_order"],
-    show=["code_name", "confidence", "evidence", "past_orders", "guides"],
-    sla=timedelta(hours=4),
-)
+wf.task("order", skill="ordering", output=clerk.Ordered, tools=[clerk.CREATE], show=clerk.SHOWN, sla=timedelta(hours=4))
 wf.task("schedule", skill="scheduling", output=scheduler.Scheduled, tools=["cmms.schedule"])
 wf.task("assign", skill="dispatching", output=dispatcher.Dispatched, tools=["cmms.technicians", "cmms.assign"])
 wf.task("close", skill="closing", output=clerk.Closed, tools=["cmms.assign", "cmms.close"])
