@@ -68,6 +68,17 @@ class Eligibility:
             return ""
         return f"exceptions are answered by the role {OPERATOR!r} or the workflow's owner"
 
+    def asked(self, item: Item) -> list[str]:
+        """Whom an item asks, for people to see: ids of persons and `role:<role>`. What it names itself comes first."""
+        if item.eligible or item.kind == "approval":
+            return item.eligible
+        if item.kind == "task":
+            return [item.assignee] if item.assignee else []
+        owner = self._owner_of(item.workflow)
+        person = owner if owner.startswith("person:") else f"person:{owner}"
+        named = [person] if person in self._actors else [f"role:{owner}"] if owner else []
+        return list(dict.fromkeys([f"role:{OPERATOR}", *named]))
+
     def concerns(self, item: Item, role: str) -> bool:
         """Whether somebody in this role could answer the item."""
         holders = {person.id for person in self._actors.people() if role in person.all_roles}

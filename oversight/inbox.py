@@ -79,15 +79,22 @@ class Inbox:
         wanted = rows.Filter(tenant or self._tenant, kind, status, case_id, position(cursor))
         found = await self._db.read(lambda tx: rows.take(self._for_role(rows.scan(tx, wanted), role), limit + 1))
         more = len(found) > limit
-        return Page(found[:limit], str(found[limit - 1].seq) if more else None)
+        return Page([self._shown(item) for item in found[:limit]], str(found[limit - 1].seq) if more else None)
 
     async def get(self, item_id: str, *, tenant: str | None = None) -> Item:
         """One item. Raises NotFound."""
-        return await self._db.read(lambda tx: rows.load(tx, tenant or self._tenant, item_id))
+        return self._shown(await self._load(item_id, tenant))
 
     async def of_effect(self, effect_key: str, *, tenant: str | None = None) -> Items:
         """The questions asked for one call, oldest first."""
         return await self._db.read(lambda tx: rows.of_effect(tx, tenant or self._tenant, effect_key))
+
+    async def _load(self, item_id: str, tenant: str | None) -> Item:
+        return await self._db.read(lambda tx: rows.load(tx, tenant or self._tenant, item_id))
+
+    def _shown(self, item: Item) -> Item:
+        """An item with whom it asks now, where it names nobody itself."""
+        return replace(item, eligible=self._eligibility.asked(item))
 
     def _for_role(self, items: Iterator[Item], role: str | None) -> Iterator[Item]:
         return items if role is None else (item for item in items if self._eligibility.concerns(item, role))
@@ -114,7 +121,7 @@ class Inbox:
 
         Raises NotAuthorized, Conflict (somebody else has it), AlreadyDecided, NotFound.
         """
-        item = await self.get(item_id, tenant=tenant)
+        item = await self._load(item_id, tenant)
         await self._permitted(item, by, item.request)
         at = iso(self._clock.now())
         event = self._event("inbox.claimed", item, by, at, f"claimed:{item.id}:{by}")
@@ -145,7 +152,7 @@ class Inbox:
             raise errors.InputError(
                 f"{decision!r} is no decision", "write Decision.approve(), .reject, .edit or .respond"
             )
-        item = await self.get(item_id, tenant=tenant)
+        item = await self._load(item_id, tenant)
         if item.kind == "task" or decision.kind == "complete":
             raise errors.InputError(f"{item.id} takes no {decision.kind!r}", "complete tasks, decide everything else")
         if digest is not None and digest != item.digest:
@@ -162,7 +169,7 @@ class Inbox:
         self, item_id: str, output: Any, *, by: str, comment: str = "", tenant: str | None = None
     ) -> Item:
         """Hand in the output of a task. Raises NotAuthorized, AlreadyDecided, Conflict, InputError, NotFound."""
-        item = await self.get(item_id, tenant=tenant)
+        item = await self._load(item_id, tenant)
         if item.kind != "task":
             raise errors.InputError(f"{item.id} is no task", "decide it")
         decision = Decision("complete", value=output)
@@ -174,7 +181,7 @@ class Inbox:
 
     async def expire(self, item_id: str, *, tenant: str | None = None) -> Item:
         """Close an open approval whose deadline has passed; any other item is returned as it is."""
-        item = await self.get(item_id, tenant=tenant)
+        item = await self._load(item_id, tenant)
         now = self._clock.now()
         if not item.open or not expired(item, now):
             return item

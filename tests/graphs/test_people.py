@@ -57,6 +57,7 @@ async def test_a_task_of_a_person_is_an_item_with_its_schema() -> None:
         plane.register_actor(RUTH)
         case_id, item = await opened(plane)
         assert (item.kind, item.assignee, item.due) == ("task", "person:ruth", "2026-03-02T10:00:00.000000Z")
+        assert item.eligible == ["person:ruth"]
         assert item.output_schema["required"] == ["verdict", "score"]
         assert item.evidence["state"]["text"] == "long"
         assert (await plane.case(case_id)).waiting_for[0].action == "review"
@@ -102,6 +103,7 @@ async def test_nobody_has_the_skill() -> None:
     async with office(reviewing()) as plane:
         case_id, item = await opened(plane)
         assert (item.kind, item.reasons[0].policy) == ("exception", "no_actor")
+        assert item.eligible == ["role:operator", "role:legal"]
         assert "nobody has the skill 'reviewing'" in item.reasons[0].text
         with pytest.raises(errors.NotAuthorized):
             await plane.inbox.decide(item.id, Decision.approve(), by="person:ana")
