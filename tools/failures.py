@@ -18,6 +18,8 @@ class SystemOpen(errors.Unreachable):
 # The request never left, so nothing can have happened: the system is away, or the request is no request.
 _AWAY = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ConnectionRefusedError, errors.Unreachable)
 _UNSENDABLE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)
+# It arrived, and nobody knows how far it got; 503 and 501 say that it was not taken.
+_BROKE_OFF = (500, 502, 504)
 _NO_ANSWER = (TimeoutError, ConnectionError, httpx.RequestError, errors.UnknownOutcome)
 
 
@@ -29,7 +31,7 @@ def ambiguous(exc: BaseException) -> bool:
         if isinstance(one, (*_AWAY, *_UNSENDABLE)):
             return False
         if isinstance(one, httpx.HTTPStatusError):
-            return one.response.status_code in (502, 504)
+            return one.response.status_code in _BROKE_OFF
         if isinstance(one, _NO_ANSWER):
             return True
     return False

@@ -39,7 +39,7 @@ TABLE = [
     (ConnectionResetError("x"), True, True, True),
     (BrokenPipeError("x"), True, True, True),
     (errors.UnknownOutcome("x"), True, True, True),
-    (status(500), False, True, True),
+    (status(500), True, True, True),
     (status(502), True, True, True),
     (status(503), False, True, True),
     (status(504), True, True, True),
