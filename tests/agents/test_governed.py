@@ -26,6 +26,7 @@ from interlock.agents.agent import Agent
 from interlock.agents.governed import ungoverned
 from interlock.tools.registry import Tools
 from interlock.tools.tool import governed_tool
+from tests.naming import named
 
 
 class State(TypedDict, total=False):
@@ -284,7 +285,7 @@ def test_a_graph_with_a_checkpointer_of_its_own_is_no_agent() -> None:
         {"run": nothing, "model": "openai:x"}, {"run": lambda state, call: {}}, {"run": 5}, {"run": StateGraph(State)},
         {"model": 5}, {"model": "openai:x", "output_method": "xml"}, {"model": object()},
     ],
-    ids=repr,
+    ids=named,
 )  # fmt: skip
 def test_agents_that_cannot_work(about: dict[str, Any]) -> None:
     with pytest.raises(errors.ConfigurationError):

@@ -16,6 +16,7 @@ from interlock.ids import Reason, canonical
 from interlock.oversight.inbox import Decision, Item
 from interlock.tools.answers import fits, parse_answer, payload
 from interlock.tools.arguments import from_schema
+from tests.naming import named
 
 ARGS = {"amount": 5, "to": "acme", "urgent": True, "lines": [1, 2], "note": None}
 ITEM = Item(
@@ -80,7 +81,7 @@ NONE: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", APPROVALS, ids=repr)
+@pytest.mark.parametrize("answer", APPROVALS, ids=named)
 def test_approvals(answer: Any) -> None:
     assert parse_answer(answer) == parse_answer(answer, ITEM) == Decision.approve()
 
@@ -95,7 +96,7 @@ def test_responses(answer: Any, value: Any) -> None:
     assert parse_answer(answer, ITEM) == Decision.respond(value)
 
 
-@pytest.mark.parametrize("answer", NONE, ids=repr)
+@pytest.mark.parametrize("answer", NONE, ids=named)
 def test_what_is_no_answer_is_refused(answer: Any) -> None:
     with pytest.raises(errors.InputError):
         parse_answer(answer, ITEM, SCHEMA)

@@ -23,6 +23,7 @@ from interlock.oversight.inbox import Decision
 from interlock.testing import ManualClock
 from interlock.tools.arguments import LARGEST
 from interlock.tools.contract import DidNotHappen, ToolContext, ToolResult
+from tests.naming import named
 from tests.tools.plant import CASE, POLICY, Plant, bank, plant
 
 OTHER = "0190a0a0-0000-7000-8000-000000000002"
@@ -263,7 +264,7 @@ async def approved(one: Plant, amount: int = 20_000, **where: Any) -> str:
         {"amount": 20_001}, {"amount": 19_999}, {"to": "Acme"}, {"to": "acme "}, {"case_id": OTHER}, {"task": "other"},
         {"actor": "agent:twin"}, {"tenant": "rival"},
     ],
-    ids=repr,
+    ids=named,
 )  # fmt: skip
 async def test_an_approval_serves_the_very_action_it_was_given_for(one: Plant, changed: dict[str, Any]) -> None:
     one.actors.register(replace(one.actors.get("agent:clerk"), name="twin"))
@@ -504,7 +505,9 @@ async def test_a_probe_that_says_no_does_not_make_two_callers_run_both() -> None
         assert one.world.done == {"pay 100 acme": 10}
 
 
-@pytest.mark.parametrize("raised", [asyncio.CancelledError(), SystemExit(1), MemoryError(), RecursionError()], ids=repr)
+@pytest.mark.parametrize(
+    "raised", [asyncio.CancelledError(), SystemExit(1), MemoryError(), RecursionError()], ids=named
+)
 async def test_whatever_a_tool_raises_its_call_has_an_end(one: Plant, raised: BaseException) -> None:
     one.world.fail.append(raised)
     first = await asyncio.wait_for(one.pay(), 5)
@@ -525,7 +528,7 @@ async def test_a_blocking_tool_that_exits_does_not_end_the_process(one: Plant) -
 @pytest.mark.parametrize(
     "value",
     [b"\xff", "\ud800", 2**80, {"\ud800": 1}, float("nan"), object(), {1, 2}, lambda: 1, [b"\xff", 2**80]],
-    ids=repr,
+    ids=named,
 )
 async def test_whatever_a_tool_gives_back_the_effect_is_recorded(value: Any) -> None:
     async with plant() as one:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from interlock import errors
 from interlock.money import Money
 from interlock.tools.contract import ToolContext, ToolSpec, tool
 from interlock.tools.registry import Tools
+from tests.naming import named
 
 
 async def pay(amount: int, to: str, ctx: ToolContext) -> str:
@@ -96,7 +96,7 @@ def test_names_that_no_model_can_be_shown() -> None:
         {"untrusted_output": 5}, {"untrusted_output": [5]}, {"untrusted_output": [""]}, {"unknown": 1},
         {"call": other}, {"arguments": None}, {"args_schema": 5}, {"args_schema": {"type": "string"}},
     ],
-    ids=lambda options: re.sub(" at 0x[0-9a-f]+", "", repr(options)),
+    ids=named,
 )  # fmt: skip
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(errors.InputError):
