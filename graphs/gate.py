@@ -228,9 +228,13 @@ async def _call(
 
 
 def _amount(here: Here, gate: ApprovalSpec, seen: Any) -> Money | None:
-    """The money at stake. An integer counts minor units of the currency in which the authority has its limits."""
+    """The money at stake; none where the gate has no `amount`, or its function says so.
+
+    An integer counts minor units of the currency in which the authority has its limits. Raises ConfigurationError on
+    anything else, also on a field without a value: no amount would be within everybody's limit.
+    """
     value = gate.amount(seen) if callable(gate.amount) else _field(seen, gate.amount) if gate.amount else None
-    if value is None or isinstance(value, Money):
+    if isinstance(value, Money) or (value is None and not isinstance(gate.amount, str)):
         return value
     if isinstance(value, Mapping):
         return Money(value["amount"], value["currency"])

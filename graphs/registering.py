@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 from langgraph.graph import StateGraph
@@ -50,6 +51,9 @@ def compile_for(thing: Any, services: Services, options: Mapping[str, Any]) -> t
 def _named(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if "name" not in options:
         raise errors.ConfigurationError("a plain StateGraph has no name", "write plane.register(graph, name=...)")
+    known = signature(governed).parameters
+    if unknown := sorted(options.keys() - known):
+        raise errors.ConfigurationError(f"register takes no {', '.join(unknown)}", f"it takes {', '.join(known)}")
     return options
 
 

@@ -87,3 +87,6 @@ def _gate(gate: ApprovalSpec, actors: Sequence[Actor]) -> Iterator[Finding]:
         yield Finding("error", where, f"nobody holds the authority {gate.authority!r}", hint)
     if gate.sla is None:
         yield Finding("warning", where, "has no SLA, so it never expires", "give sla=")
+    elif gate.escalate:
+        hint = "until chains of escalation are here, let on_reject= say what happens then"
+        yield Finding("warning", where, "names an escalation, and expires at its SLA all the same", hint)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
 
+from interlock import errors
 from interlock.agents.guardrails import Budget
 from interlock.graphs.rules import Rule
 
 Code = Callable[[Any, Any], Awaitable[Any]]
+
+
+def names_of(field: str, given: Iterable[str]) -> tuple[str, ...]:
+    """The names in a list. Raises ConfigurationError for a single text, which would be the list of its letters."""
+    if isinstance(given, str):
+        raise errors.ConfigurationError(f"{field}={given!r} is one name, not a list", f"write {field}=[{given!r}]")
+    return tuple(given)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from interlock.agents.guardrails import Budget
 from interlock.graphs.assembly import assemble
 from interlock.graphs.compiled import GovernedGraph, govern
 from interlock.graphs.safety import make_safe
-from interlock.graphs.state import extended
-from interlock.graphs.task import ApprovalSpec, Code, TaskSpec
+from interlock.graphs.state import channels, extended
+from interlock.graphs.task import ApprovalSpec, Code, TaskSpec, names_of
 
 __all__ = ["Step", "Workflow"]
 
@@ -99,13 +99,18 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         call: Callable[[Any], tuple[str, dict[str, Any]]] | None = None,
         for_task: str | None = None,
     ) -> ApprovalSpec:
-        """Add a gate: the case waits here until somebody with the authority says yes; a no leads to `on_reject`."""
-        self._check_free(name)
+        """Add a gate: the case waits here until somebody with the authority says yes; a no leads to `on_reject`.
+
+        `amount` is a field of the state, or takes the state; `show` are fields. Raises ConfigurationError.
+        """
+        self._check_free(ids.check_name(name))
         if (call is None) != (for_task is None):
             raise errors.ConfigurationError(
                 f"{name!r} names a call or a task", "give both call= and for_task=, or none"
             )
-        spec = ApprovalSpec(name, self.name, authority, amount, tuple(show), sla, tuple(escalate), call, for_task)
+        shown, chain = names_of("show", show), names_of("escalate", escalate)
+        self._check_fields([*shown, amount] if isinstance(amount, str) else shown)
+        spec = ApprovalSpec(name, self.name, authority, amount, shown, sla, chain, call, for_task)
         self.approvals[name] = spec
         if on_reject is not None:
             self.rejected[name] = self.name_of(on_reject)
@@ -153,10 +158,11 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
 
     def _contract(self, name: str, contract: dict[str, Any]) -> TaskSpec:
         fields = dict(contract)
-        for field in ("tools", "context", "rules", "show"):
-            fields[field] = tuple(fields.get(field, ()))
+        fields["rules"] = tuple(fields.get("rules", ()))
+        for field in ("tools", "context", "show"):
+            fields[field] = names_of(field, fields.get(field, ()))
         for field in ("scopes", "roles"):
-            fields[field] = frozenset(fields.get(field, ()))
+            fields[field] = frozenset(names_of(field, fields.get(field, ())))
         fields["budget"] = fields.get("budget") or Budget()
         try:
             return TaskSpec(name=ids.check_name(name), workflow=self.name, **{"skill": name, **fields})
@@ -177,6 +183,12 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
     def _check_free(self, name: str) -> None:
         if name in self.tasks or name in self.approvals or name in self.nodes:
             raise errors.ConfigurationError(f"{name!r} exists twice in {self.name!r}", "give each step its own name")
+
+    def _check_fields(self, names: Iterable[str]) -> None:
+        """A gate that asks for a field by a wrong name would ask for nothing, and its amount would be none."""
+        if missing := sorted(set(names) - set(channels(self.schema))):
+            known = f"its fields are {', '.join(channels(self.schema))}"
+            raise errors.ConfigurationError(f"the state of {self.name!r} has no {', '.join(missing)}", known)
 
     def name_of(self, step: Step) -> str:
         """The name behind a handle, a function or a name."""

@@ -213,19 +213,22 @@ def test_check_of_a_sound_and_of_a_careless_project(
         ("task careless.nobody", "nobody can perform it"),
         ("task careless.act", "names the tool 'erp.gone'"),
         ("approval careless.gate", "nobody holds the authority 'treasury'"),
+        ("approval careless.later", "nobody holds the authority 'treasury'"),
         ("workflow careless, step lonely", "cannot be reached from the start"),
     }
     warned = {(f["where"], f["what"].split(",")[0]) for f in answer["findings"] if f["level"] == "warning"}
     assert {
         ("tool erp.pay", "names no system"), ("tool erp.pay", "asks for no scope"), ("workflow careless", "has no SLA"),
         ("workflow careless", "has no owner"), ("approval careless.gate", "has no SLA"),
+        ("approval careless.later", "names an escalation"),
     } <= warned  # fmt: skip
     assert all(finding["hint"] for finding in answer["findings"])
-    assert "5 errors" in cli("check", "--home", shop, code=1).err
+    assert "6 errors" in cli("check", "--home", shop, code=1).err
 
 
 CARELESS = """
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from langgraph.graph import END, START
 from typing_extensions import TypedDict
 from interlock import Person, Workflow
@@ -242,7 +245,8 @@ async def act(state, call):
 wf.task("nobody", skill="magic")
 wf.task("lonely", skill="acting")
 gate = wf.approval("gate", authority="treasury")
-wf.flow(START, act, "nobody", gate, END)
+later = wf.approval("later", authority="treasury", sla=timedelta(hours=1), escalate=["cfo"])
+wf.flow(START, act, "nobody", gate, later, END)
 
 async def pay(amount: int) -> str:
     return "paid"

@@ -175,6 +175,21 @@ def test_a_description_that_makes_no_sense_is_refused() -> None:
         wf.approval("gate", authority="x", for_task="one")
     with pytest.raises(errors.InputError):
         Workflow("bad name", State)
+    with pytest.raises(errors.InputError):
+        wf.approval("bad name", authority="x")
+
+
+@pytest.mark.parametrize("option", [{"amount": "totl"}, {"show": ["totl"]}, {"show": "total"}, {"escalate": "cfo"}])
+def test_a_gate_that_asks_for_what_is_not_there_is_refused(option: dict[str, Any]) -> None:
+    """A misspelt amount would be no amount, which is within everybody's limit."""
+    with pytest.raises(errors.ConfigurationError):
+        Workflow("bad", State).approval("gate", authority="x", **option)
+
+
+@pytest.mark.parametrize("option", ["tools", "context", "scopes", "roles"])
+def test_one_name_is_no_list_of_names(option: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"write \w+=\['erp.stock'\]"):
+        Workflow("bad", State).task("one", **{option: "erp.stock"})
 
 
 def test_nodes_carry_what_studio_shows() -> None:

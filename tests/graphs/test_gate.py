@@ -238,3 +238,13 @@ async def test_a_deadline_that_passes_is_a_no() -> None:
         assert case.values["note"] == "refused"
         with pytest.raises(errors.Expired):
             await plane.approvals.decide(item.id, Decision.approve(), by="person:bo")
+
+
+async def test_a_gate_whose_amount_is_not_there_asks_nobody() -> None:
+    wf = Workflow("gated", State)
+    gate = wf.approval("gate", authority="purchasing", amount="total")
+    async with office(wf.flow(START, gate, END)) as plane:
+        case = await plane.start("gated", {}, requester="person:ana")
+        case = await plane.wait(case.id, timeout=30)
+        assert (case.status, failure(case)["code"]) == ("failed", "configuration")
+        assert "amount" in failure(case)["message"]

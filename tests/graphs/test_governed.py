@@ -268,6 +268,8 @@ async def test_what_can_be_registered() -> None:
         wf.add_edge(START, "n").add_edge("n", END)
         with pytest.raises(errors.ConfigurationError, match="belong to a plain"):
             plane.register(wf, owner="me")
+        with pytest.raises(errors.ConfigurationError, match="takes no ownr"):
+            plane.register(plain(_nothing), name="plain", ownr="me")
         assert plane.register(wf.compile()).workflow is wf
         entry = plane.register(plain(_nothing), name="plain", version="2", owner="me", sla=timedelta(hours=1))
         assert (entry.workflow.version, entry.workflow.owner) == ("2", "me")
