@@ -55,7 +55,7 @@ def plan_ingest(
 
     Raises InputError when `documents` is no list of documents at all.
     """
-    if isinstance(documents, (str, bytes, Mapping)):
+    if isinstance(documents, (str, bytes, Mapping)) or not isinstance(documents, Iterable):
         raise errors.InputError("documents is no list of documents", "give [{id, title, text}, ...]")
     plan, since = Plan(), catalogue.number + 1
     for document in _checked(documents, plan.skipped):

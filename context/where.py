@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from interlock import errors
@@ -20,10 +20,19 @@ class Where:
     def __init__(self, where: Mapping[str, Any] | None) -> None:
         if where is not None and not isinstance(where, Mapping):
             raise errors.InputError("where is no dict", _HINT)
-        self._wanted = {_key(key): _values(key, value) for key, value in (where or {}).items()}
+        self._wanted = {_key(key): _values(key, value) for key, value in _flat(where or {})}
 
     def matches(self, chunk: Chunk) -> bool:
         return all(_same(_value(chunk, key), values) for key, values in self._wanted.items())
+
+
+def _flat(where: Mapping[str, Any]) -> Iterator[tuple[object, object]]:
+    """The conditions one by one; those on `metadata` may be given as a dict of their own."""
+    for key, value in where.items():
+        if key == "metadata" and isinstance(value, Mapping) and "$in" not in value:
+            yield from ((f"metadata.{name}", one) for name, one in value.items())
+        else:
+            yield key, value
 
 
 def _key(key: object) -> str:

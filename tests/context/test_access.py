@@ -89,6 +89,7 @@ WHERE: list[tuple[dict[str, Any], set[str]]] = [
     ({"version": "2"}, {"b"}),
     ({"site": "north"}, {"a"}),
     ({"metadata.site": {"$in": ["north", "south"]}}, {"a", "b"}),
+    ({"metadata": {"site": "south", "floor": 1}}, {"b"}),
     ({"floor": 1}, {"b"}),
     ({"floor": True}, {"c"}),
     ({"site": None, "source": "hr"}, {"c"}),

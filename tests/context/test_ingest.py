@@ -109,6 +109,8 @@ async def test_the_second_of_two_equal_ids_is_reported(context: Context) -> None
 async def test_one_document_for_a_list_is_refused(context: Context) -> None:
     with pytest.raises(errors.InputError, match="no list of documents"):
         await context.ingest("manuals", page("a"))  # type: ignore[arg-type]
+    with pytest.raises(errors.InputError, match="no list of documents"):
+        await context.ingest("manuals", None)  # type: ignore[arg-type]
     with pytest.raises(errors.InputError, match="source is missing"):
         await context.ingest(" ", [page("a")])
 
