@@ -30,11 +30,11 @@ async def alone(folder: Path, runs: int, callers: int) -> Trial:
     connection, lock, commits = open_writer(folder / "ledger.db"), asyncio.Lock(), 0
 
     def write(event: Event) -> None:
+        connection.execute("BEGIN IMMEDIATE")
         tx = SqliteTransaction(connection)
-        tx.execute("BEGIN IMMEDIATE")
         tx.append(event)
         tx.save_head()
-        tx.execute("COMMIT")
+        connection.execute("COMMIT")
 
     async def once(number: int) -> None:
         nonlocal commits

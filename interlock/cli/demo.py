@@ -100,7 +100,7 @@ def _amount(minor: float, currency: str) -> str:
 
 def next_steps(items: list[Any], home: Path) -> list[str]:
     """Commands that work with this home, as it is now."""
-    approvals = [item for item in items if item.kind == "approval" and item.eligible]
+    approvals = [i for i in items if i.kind == "approval" and i.eligible and sum(i.need.values()) == 1]
     decide = [f"interlock approvals decide {i.id} --approve --by {i.eligible[0]} --home {home}" for i in approvals[:1]]
     case = [f"interlock cases show {item.case_id} --home {home}" for item in items[:1]]
     return [
