@@ -99,6 +99,8 @@ class Context:
         """
         _check(text, k)
         asker = self.resolve(actor) if isinstance(actor, str) else actor
+        if asker is not None and not hasattr(asker, "all_roles"):
+            raise errors.InputError(f"{actor!r} is no actor", "give an actor's id, as agent:buyer, or None")
         find = _moment(tenant, snapshot, as_of, case_id)
         question = _Question(text, k, Pass(asker, self.grants), Where(where), chunks)
         current, number = await self._db.read(find)

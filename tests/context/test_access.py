@@ -113,6 +113,11 @@ async def test_where(context: Context, where: dict[str, Any], found: set[str]) -
     assert await seen(context, None, where=where) == found
 
 
+async def test_what_is_no_actor_is_refused(context: Context) -> None:
+    with pytest.raises(errors.InputError, match="5 is no actor"):
+        await context.query("salary", actor=5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "where", [{"source": {"$ne": "x"}}, {"$or": []}, {"a": [1]}, {"a": {"$in": "x"}}, {7: "x"}, "a"]
 )
