@@ -74,7 +74,7 @@ class ControlPlane:
         self._commands: CommandServer | None = None
         self._read_only = options.read_only
         self._beginning = asyncio.Lock()
-        self._bound = self._started = self._closed = False
+        self._bound = self._told = self._started = self._closed = False
         services.start_child = self._start_child
         services.wake = services.inbox.wake = self._engine.wake
 
@@ -135,24 +135,28 @@ class ControlPlane:
         raise_problems(self.services.policies)
 
     async def _begin(self) -> None:
-        """What every call does first. Invalid policies do not stop it: they deny every call."""
+        """What every call does first. Invalid policies do not stop it: they deny every call.
+
+        Raises StorageError when the plane is closed.
+        """
+        if self._closed:
+            raise errors.StorageError("the plane is closed", "open it again with ControlPlane.open")
         async with self._beginning:
-            news = not self._bound
             self._bind()
-            if self._read_only or not news:
+            if self._read_only or self._told:
                 return
             await self.services.ledger.record(*told(self.services, self.tenant))
             if self._started:
                 await self._engine.unpark()
-                return
-            await self._engine.start()
-            await self._listen()
-            self._started = True
+            else:
+                await self._engine.start()
+                await self._listen()
+            self._started = self._told = True
 
     def _bind(self) -> None:
         if not self._bound:
             bind_policies(self.services, self.registry)
-            self._bound = True
+            self._bound, self._told = True, False
 
     async def _listen(self) -> None:
         if self._lock is not None:
