@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -184,10 +184,11 @@ class Gateway:
             raise refused("divergence", f"{attempt.name} was called before with other arguments: a person has to look")
         return _ended(attempt, known[1])
 
-    def _recent(self, site: CallSite) -> list[tuple[str, Any]]:
+    def _recent(self, site: CallSite) -> Iterator[tuple[str, Any]]:
+        """Made only when it is asked for: a task may have read a thousand times."""
         claim = claim_at(site)
         fresh = self._fresh.get(claim, {}) if claim is not None else {}
-        return [(known.name, outcome.value) for known, outcome in fresh.values() if outcome.status == "done"]
+        return ((known.name, outcome.value) for known, outcome in fresh.values() if outcome.status == "done")
 
     async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
         """Give the other case the time of one tool call; then the call is refused. Raises Refused."""

@@ -83,7 +83,8 @@ class Provenance:
         targets = attempt.spec.targets
         if not targets:
             return {}
-        seen = await self._db.read(lambda tx: self._seen(tx, attempt, list(recent)))
+        fresh = list(recent)  # here: the query runs in another thread
+        seen = await self._db.read(lambda tx: self._seen(tx, attempt, fresh))
         return {arg: await self._of(attempt.args.get(arg), kind, seen, ctx) for arg, kind in targets.items()}
 
     async def _of(self, value: Any, kind: str, seen: _Seen, ctx: ToolContext) -> set[str]:
