@@ -50,7 +50,7 @@ lock: ## resolve the two lock files again (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install uv" >&2; exit 1; }
 	$(LOCK) --extra dev --output-file requirements-dev.lock
 	$(LOCK) --constraints requirements-dev.lock --output-file requirements.lock
-LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK = uv pip compile pyproject.toml --quiet --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
