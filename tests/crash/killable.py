@@ -1,0 +1,183 @@
+"""A workflow with three writing tools and three questions, in a process that kills itself at a numbered point.
+
+Points lie before and after every commit, and before and after every effect; an undisturbed life counts them. Each
+life of the process does the same: start the case by its key, answer what it asks, wait for its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from langgraph.graph import END, START
+
+from interlock import ControlPlane, Decision, DidNotHappen, Happened, Money, Person, Workflow
+from interlock.oversight.inbox import Item
+from interlock.storage.committer import Committer
+from interlock.storage.transaction import SqliteTransaction
+from tests.crash.outside import Outside
+from tests.graphs.office import POLICY, State, people
+
+NEVER = 10**9
+SUBJECT = "pumps"
+
+
+class Fate:
+    """Counts the points of a life, and ends it with SIGKILL at one of them; the last line of its diary says where."""
+
+    def __init__(self, home: Path, at: int) -> None:
+        self._at = at
+        self._diary = (home / "diary.txt").open("a", encoding="utf-8")
+        self._points = itertools.count(1)
+
+    def point(self, what: str) -> None:
+        self._diary.write(f"{what}\n")
+        self._diary.flush()
+        if next(self._points) == self._at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch_commits(self) -> None:
+        """From now on: a point before the commit of each batch, and one after it, named by the events in it."""
+        append, save, run = SqliteTransaction.append, SqliteTransaction.save_head, Committer._run_batch
+        events: list[str] = []
+
+        def noted(tx: SqliteTransaction, event: Any) -> int | None:
+            events.append(event.type)
+            return append(tx, event)
+
+        def saved(tx: SqliteTransaction) -> None:
+            save(tx)
+            self.point(f"before {_named(events)}")
+
+        def ran(committer: Committer, batch: Any) -> None:
+            run(committer, batch)
+            self.point(f"after {_named(events)}")
+            events.clear()
+
+        SqliteTransaction.append = noted  # type: ignore[method-assign]
+        SqliteTransaction.save_head = saved  # type: ignore[method-assign]
+        Committer._run_batch = ran  # type: ignore[method-assign]
+
+
+def _named(events: list[str]) -> str:
+    return " ".join(dict.fromkeys(events)) or "checkpoint"
+
+
+def sequence() -> Workflow:
+    """A gate, the three tools one after the other, a person's task."""
+    wf = Workflow("killable", State, key=lambda value: value["note"])
+    gate = wf.approval("gate", authority="purchasing", amount="total", show=["note"])
+
+    @wf.task(skill="buying", tools=["order", "post", "pay"], scopes={"money:write"})
+    async def act(state: Any, call: Any) -> dict[str, Any]:
+        about = {"about": state["note"]}
+        return {"log": [await call("order", about), await call("post", about), await call("pay", about)]}
+
+    wf.task("sign", skill="checking", instructions="Sign it.")
+    return wf.flow(START, gate, act, "sign", END)
+
+
+def at_once() -> Workflow:
+    """The three tools in three branches at the same time."""
+    wf = Workflow("killable", State, key=lambda value: value["note"])
+
+    @wf.task(skill="buying", tools=["order"], scopes={"money:write"})
+    async def ordering(state: Any, call: Any) -> dict[str, Any]:
+        return {"left": await call("order", {"about": state["note"]})}
+
+    @wf.task(skill="buying", tools=["post"], scopes={"money:write"})
+    async def posting(state: Any, call: Any) -> dict[str, Any]:
+        return {"right": await call("post", {"about": state["note"]})}
+
+    @wf.task(skill="buying", tools=["pay"], scopes={"money:write"})
+    async def paying(state: Any, call: Any) -> dict[str, Any]:
+        return {"po": await call("pay", {"about": state["note"]})}
+
+    return wf.flow(START, [ordering, posting, paying], END)
+
+
+WORKFLOWS: dict[str, Callable[[], Workflow]] = {"sequence": sequence, "at once": at_once}
+
+
+def equip(plane: ControlPlane, outside: Outside, fate: Fate) -> None:
+    async def order(about: str, ctx: Any) -> str:
+        return _pointed(fate, "order", lambda: outside.order(about, ctx.key))
+
+    async def post(about: str, ctx: Any) -> str:
+        return _pointed(fate, "post", lambda: outside.happen("post", about, ctx.effect_key))
+
+    async def pay(about: str, ctx: Any) -> str:
+        return _pointed(fate, "pay", lambda: outside.happen("pay", about, ctx.effect_key))
+
+    async def posted(args: Any, ctx: Any) -> Happened | DidNotHappen:
+        fate.point("before probe")
+        return Happened(f"post of {args['about']}") if outside.has("post", args["about"]) else DidNotHappen()
+
+    options: dict[str, Any] = {"scope": "money:write", "effect": "write"}
+    plane.register_tool(order, name="order", idempotent=True, **options)
+    plane.register_tool(post, name="post", reconcile=posted, resource=lambda args: f"post/{args['about']}", **options)
+    plane.register_tool(pay, name="pay", money=lambda args: Money(400_000, "EUR"), **options)
+    for person in people():
+        plane.register_actor(person)
+    plane.register_actor(Person("clerk", roles={"operator"}))
+
+
+def _pointed(fate: Fate, kind: str, happen: Callable[[], str]) -> str:
+    fate.point(f"before effect {kind}")
+    said = happen()
+    fate.point(f"after effect {kind}")
+    return said
+
+
+async def answer(plane: ControlPlane, item: Item, outside: Outside) -> None:
+    """What people say: bo approves, ana signs, and the operator looks outside before an exception is answered."""
+    if item.kind == "task":
+        await plane.inbox.complete(item.id, {}, by="person:ana")
+    elif item.kind == "approval":
+        await plane.approvals.decide(item.id, Decision.approve(), by="person:bo")
+    else:
+        kind, about = item.action["tool"], item.action["args"]["about"]
+        happened = Decision.respond(f"{kind} of {about}") if outside.has(kind, about) else Decision.approve()
+        await plane.inbox.decide(item.id, happened, by="person:op")
+
+
+async def live(home: Path, workflow: str, at: int) -> None:
+    """One life, to the end of the case unless fate is quicker."""
+    fate = Fate(home, at)
+    outside = Outside(home)
+    async with ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", policies={"office.cedar": POLICY}) as plane:
+        equip(plane, outside, fate)
+        plane.register(WORKFLOWS[workflow]())
+        fate.watch_commits()
+        case = await plane.start("killable", {"note": SUBJECT, "total": 70_000}, requester="person:ana")
+        while (case := await plane.wait(case.id)).status == "waiting":
+            for item in (await plane.inbox.list(case_id=case.id)).items:
+                await answer(plane, item, outside)
+        (home / "end.json").write_bytes(orjson.dumps(await told(plane, case)))
+
+
+async def told(plane: ControlPlane, case: Any) -> dict[str, Any]:
+    """What a life leaves behind, free of ids and times."""
+    events = [event async for event in plane.ledger.export()]
+    verified = await plane.ledger.verify()
+    outcomes = [(e["data"]["tool"], e["data"]["status"]) for e in events if e["type"] == "tool.outcome"]
+    items = (await plane.inbox.list(status=None)).items
+    return {
+        "status": case.status,
+        "values": case.values,
+        "outcomes": sorted(outcomes),
+        "answered": sorted((item.kind, item.action.get("tool") or item.task or "") for item in items),
+        "open": sum(item.open for item in items),
+        "ends": sum(event["type"] == "case.completed" for event in events),
+        "verified": verified.ok,
+    }
+
+
+def main(home: Path, workflow: str, at: int) -> None:
+    asyncio.run(live(home, workflow, at))

@@ -1,0 +1,71 @@
+"""Lives of the killable process, forked from a process that has loaded everything, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import traceback
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.crash.killable import NEVER, main
+from tests.crash.outside import Outside
+
+
+@dataclass(frozen=True)
+class Left:
+    """What lives leave behind: the calls without outcome that each death left, the end, and what happened outside."""
+
+    open_calls: set[tuple[str, int]]
+    end: dict[str, Any]
+    effects: list[tuple[str, str]]
+    refused: int
+
+
+def live(home: Path, workflow: str, at: int = NEVER) -> int:
+    """One life; 0, or the signal that ended it as a negative number. Call it in a process without threads."""
+    process = os.fork()
+    if process == 0:
+        _live_and_leave(home, workflow, at)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _live_and_leave(home: Path, workflow: str, at: int) -> None:
+    code = 1
+    try:
+        main(home, workflow, at)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def diary(home: Path) -> list[str]:
+    return (home / "diary.txt").read_text(encoding="utf-8").splitlines()
+
+
+def open_calls(home: Path) -> set[tuple[str, int]]:
+    """Tool and number of each try whose intent is durable and whose outcome is not."""
+    with closing(sqlite3.connect(home / "interlock.db")) as connection:
+        return set(connection.execute("SELECT tool, attempt FROM effects WHERE status = 'intent'"))
+
+
+def lives(home: Path, workflow: str, *moments: int) -> Left:
+    """Lives that end at these points, as far as the case needs so many, and one that ends by itself."""
+    home.mkdir(parents=True)
+    left: set[tuple[str, int]] = set()
+    for at in moments:
+        ended = live(home, workflow, at)
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL, diary(home)
+        left |= open_calls(home)
+    assert live(home, workflow) == 0, f"no end after {diary(home)}"
+    outside = Outside(home)
+    return Left(left, orjson.loads((home / "end.json").read_bytes()), outside.effects(), outside.refused())
