@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.benchmarks import Benchmark
 from bench.rounds import Row
-from bench.syncs import Syncs
+from bench.traced import Traced
 
 __all__ = ["broken", "markdown"]
 
@@ -39,8 +39,8 @@ def _cells(row: Row) -> list[str]:
     return [str(row.concurrency), row.peer, *counts, *times]
 
 
-def _syncs(traced: Syncs | None) -> str:
-    return "not traced" if traced is None else f"{traced.syncs:.3f} ({traced.commits:.3f})"
+def _syncs(traced: Traced | None) -> str:
+    return "not traced" if traced is None else f"{traced.syncs_per_run:.3f} ({traced.trial.commits_per_run:.3f})"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
+from typing import Any
 
-from bench import syncs
 from bench.benchmarks import Benchmark
+from bench.traced import Traced
 from bench.trial import Trial
 
-__all__ = ["Row", "rows", "run_rounds"]
+__all__ = ["Row", "Tracer", "rows", "run_rounds"]
 
 Key = tuple[int, str]
+Runner = Callable[[str, int, int], Coroutine[Any, Any, Trial]]  # of a peer, so many runs, so many at once
+Tracer = Callable[[str, int, int], Traced | None]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Row:
     concurrency: int
     peer: str
     commits: float
-    traced: syncs.Syncs | None
+    traced: Traced | None
     cpu_ms: float
     per_s: float
     rate: float
@@ -33,34 +34,30 @@ class Row:
 
 
 async def run_rounds(
-    benchmark: Benchmark, rounds: int, share: float, tell: Callable[[str], None]
+    benchmark: Benchmark, rounds: int, share: float, run: Runner, tell: Callable[[str], None]
 ) -> dict[Key, list[Trial]]:
     """All trials by concurrency and peer; `share` shortens the loads."""
     trials: dict[Key, list[Trial]] = defaultdict(list)
     for number in range(rounds):
         for concurrency, runs in benchmark.loads.items():
-            for name in _turned(list(benchmark.peers), number):
-                tell(f"round {number + 1} of {rounds}: {name} at {concurrency}")
-                with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-                    trial = await benchmark.peers[name](Path(folder), _shortened(runs, share), concurrency)
-                trials[concurrency, name].append(trial)
+            for peer in _turned(list(benchmark.peers), number):
+                tell(f"round {number + 1} of {rounds}: {peer} at {concurrency}")
+                trials[concurrency, peer].append(await run(peer, _shortened(runs, share), concurrency))
     return trials
 
 
-def rows(name: str, benchmark: Benchmark, trials: dict[Key, list[Trial]], share: float) -> list[Row]:
+def rows(benchmark: Benchmark, trials: dict[Key, list[Trial]], share: float, trace: Tracer) -> list[Row]:
     """The medians, loads in order, the first peer first; syncs are counted here, in one more trial each."""
     found: list[Row] = []
     for concurrency, runs in benchmark.loads.items():
         base = trials[concurrency, next(iter(benchmark.peers))]
         for peer in benchmark.peers:
-            traced = syncs.count(name, peer, _shortened(runs, share), concurrency)
+            traced = trace(peer, _shortened(runs, share), concurrency)
             found.append(_row(concurrency, peer, trials[concurrency, peer], base, traced))
     return found
 
 
-def _row(
-    concurrency: int, peer: str, trials: Sequence[Trial], base: Sequence[Trial], traced: syncs.Syncs | None
-) -> Row:
+def _row(concurrency: int, peer: str, trials: Sequence[Trial], base: Sequence[Trial], traced: Traced | None) -> Row:
     return Row(
         concurrency,
         peer,

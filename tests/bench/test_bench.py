@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import governed_call, syncs
+from bench import governed_call, traced
+from bench.alone import run_alone
 from bench.benchmarks import BENCHMARKS, Benchmark
 from bench.report import broken, markdown
 from bench.rounds import rows, run_rounds
@@ -76,50 +77,53 @@ def test_syncs_are_counted_between_the_marks_only() -> None:
     10 fsync({MARK})                     = -1 EBADF (Bad file descriptor)
     10 fdatasync(7)                      = 0
     """
-    assert syncs.between_marks(log) == 2
+    assert traced.between_marks(log) == 2
 
 
-@pytest.mark.skipif(not syncs.available(), reason="strace is not installed")
-def test_one_commit_per_call_is_about_one_sync_per_call() -> None:
-    found = syncs.count("B2", "alone", 40, 1)
+@pytest.mark.skipif(not traced.available(), reason="strace is not installed")
+@pytest.mark.parametrize("sync_ms", [0, 2])
+def test_one_commit_per_call_is_about_one_sync_per_call(sync_ms: float) -> None:
+    found = traced.run_traced("B2", "alone", 40, 1, sync_ms)
     if found is None:
         pytest.skip("this machine does not allow tracing")
-    assert found.commits == 1.0
-    assert 1.0 <= found.syncs <= 1.5
+    assert found.trial.commits_per_run == 1.0
+    assert 1.0 <= found.syncs_per_run <= 1.5
+    assert found.trial.seconds >= 40 * sync_ms / 1000
 
 
 def trials(*commits: int) -> list[Trial]:
     return [Trial(10, 2.0 * (n + 1), 1.0, c) for n, c in enumerate(commits)]
 
 
-def use(folder: Path) -> None:
-    """A trial leaves files behind; none may find those of another."""
-    assert list(folder.iterdir()) == []
-    (folder / "used").touch()
-
-
 async def peer(folder: Path, runs: int, concurrency: int) -> Trial:
-    use(folder)
+    return Trial(runs, 1.0, 0.5, len(list(folder.iterdir())))
+
+
+async def small(name: str, runs: int, concurrency: int) -> Trial:
     return Trial(runs, 1.0, 0.5, concurrency)
 
 
 SMALL = Benchmark("Small", "thing", {"first": peer, "second": peer}, {1: 20, 4: 400}, {("second", 4): 0.5})
 
 
-async def test_rounds_run_every_peer_in_a_fresh_folder_and_in_turns() -> None:
+async def test_a_trial_finds_an_empty_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "small", SMALL)
+    assert (await run_alone("small", "first", 8, 1)).commits == 0
+
+
+async def test_rounds_run_every_peer_in_turns() -> None:
     told: list[str] = []
-    found = await run_rounds(SMALL, 2, 0.1, told.append)
+    found = await run_rounds(SMALL, 2, 0.1, small, told.append)
     assert {key: [t.runs for t in of] for key, of in found.items()} == {
         (1, "first"): [8, 8], (1, "second"): [8, 8], (4, "first"): [40, 40], (4, "second"): [40, 40],
     }  # fmt: skip
     assert [text.split(": ")[1] for text in told[::2]] == ["first at 1", "first at 4", "second at 1", "second at 4"]
 
 
-def test_medians_ratios_and_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncs, "available", lambda: False)
+def test_medians_ratios_and_the_gate() -> None:
     found = {(c, name): trials(10, 30, 20) for c in SMALL.loads for name in SMALL.peers}
     found[4, "second"] = [Trial(10, 1.0, 0.5, 6)] * 3
-    table = rows("small", SMALL, found, 1.0)
+    table = rows(SMALL, found, 1.0, lambda peer, runs, concurrency: None)
     assert [(row.concurrency, row.peer, row.commits) for row in table] == [
         (1, "first", 2.0), (1, "second", 2.0), (4, "first", 2.0), (4, "second", 0.6),
     ]  # fmt: skip
