@@ -50,24 +50,25 @@ lock: ## resolve the two lock files again (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install uv" >&2; exit 1; }
 	$(LOCK) --extra dev --output-file requirements-dev.lock
 	$(LOCK) --constraints requirements-dev.lock --output-file requirements.lock
-LOCK = uv pip compile pyproject.toml --quiet --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Set-up. A stamp is newer than what was installed from; an interrupted step leaves none and is done again.
+# The locks are complete, so pip has nothing to look for: it would find, and refuse, versions newer than the pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 $(VENV)/run.stamp: requirements.lock pyproject.toml setup.py | $(VENV)/made.stamp
 	@echo "Installing what Interlock needs to run (about a minute, once) ..."
-	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --require-hashes --requirement requirements.lock
 	@$(PROJECT)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml setup.py | $(VENV)/made.stamp
 	@echo "Installing what the tests and checks need (about two minutes, once) ..."
-	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@$(PIP) install --no-deps --require-hashes --requirement requirements-dev.lock
 	@$(PROJECT)
 	@touch $@
 

@@ -26,14 +26,14 @@ def make(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedPro
 def test_demo_installs_the_run_time_lock_only(bare: Path) -> None:
     done = make(bare, "--dry-run", "demo")
     assert done.returncode == 0, done.stderr
-    assert "--require-hashes --requirement requirements.lock" in done.stdout
+    assert "--no-deps --require-hashes --requirement requirements.lock" in done.stdout
     assert "requirements-dev.lock" not in done.stdout
     assert "--no-deps --no-build-isolation --editable ." in done.stdout
 
 
 def test_test_installs_the_development_lock_by_hash(bare: Path) -> None:
     done = make(bare, "--dry-run", "test")
-    assert "--require-hashes --requirement requirements-dev.lock" in done.stdout
+    assert "--no-deps --require-hashes --requirement requirements-dev.lock" in done.stdout
 
 
 def test_no_usable_python_is_explained(bare: Path) -> None:
