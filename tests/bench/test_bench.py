@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import governed_call, traced
+from bench.__main__ import main
 from bench.alone import run_alone
 from bench.benchmarks import BENCHMARKS, Benchmark
 from bench.report import broken, markdown
@@ -22,7 +23,6 @@ GATES = [
     for name, benchmark in BENCHMARKS.items()
     for (peer, concurrency), most in benchmark.most_commits.items()
 ]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("name", "peer", "concurrency", "most"), GATES)
@@ -143,8 +143,24 @@ def test_there_are_a_hundred_policies_and_they_parse(named: int) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["B9"], ["--rounds", "0"], ["--rounds", "x"]])
-def test_the_command_says_what_it_does_not_know(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "bench", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert arguments[0] in done.stderr and "Traceback" not in done.stderr
+def test_the_command_says_what_it_does_not_know(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_the_command_prints_a_table_and_fails_on_a_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(traced, "available", lambda: False)
+    monkeypatch.setitem(BENCHMARKS, "B2", replace(BENCHMARKS["B2"], loads={1: 80}, most_commits={("committer", 1): 1}))
+    monkeypatch.setattr(sys, "argv", ["bench", "B2", "--rounds", "1", "--short"])
+    assert main() == 0
+    assert "| 1 | alone | 1.000 | not traced |" in capsys.readouterr().out
+    monkeypatch.setitem(BENCHMARKS, "B2", replace(BENCHMARKS["B2"], most_commits={("committer", 1): 0.5}))
+    assert main() == 1
+    assert "B2: committer at 1: 1.000 commits per record, at most 0.5 allowed" in capsys.readouterr().err
