@@ -44,8 +44,8 @@ def request_of(item: Item, args: Mapping[str, Any], tools: Tools, policies: Poli
     before = item.action.get("args") or {}
     origins = dict(request.context.get("origins", {}))
     origins |= {arg: ["person"] for arg in attempt.spec.targets if attempt.args.get(arg) != before.get(arg)}
-    context = {key: value for key, value in request.context.items() if key != "tainted"}
-    money = attempt.money
+    # `tainted` stays: whoever may answer for a tainted target may also put another one in its place.
+    context, money = dict(request.context), attempt.money
     context |= {"args": attempt.args, "origins": origins, "amount": money.amount if money else 0}
     context["currency"] = money.currency if money else ""
     return replace(request, context=policies.complete_context(request.action, context))

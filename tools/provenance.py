@@ -13,11 +13,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import orjson
 
 from interlock.storage.database import Database, Reader
+from interlock.storage.transaction import Transaction
 from interlock.tools import effects
 from interlock.tools.attempt import Attempt, refused
 from interlock.tools.contract import ToolContext
@@ -34,10 +35,20 @@ _SAID = (
     " WHERE i.tenant = ? AND i.case_id = ?"
 )
 _KNOWN = "SELECT 1 FROM registries WHERE tenant = ? AND kind = ? AND value = ?"
+_REGISTER = (
+    "INSERT INTO registries (tenant, kind, value, source, at) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (tenant, kind, value) DO NOTHING"
+)
 
 
-class Untrusted:
-    """`Annotated[str, Untrusted]` marks a field of an input model as content that nobody vouches for."""
+class _Untrusted:
+    def __repr__(self) -> str:
+        return "Untrusted"
+
+
+# `Annotated[str, Untrusted]` marks a field of an input model as content that nobody vouches for.
+# An object and no class: LangGraph takes whatever can be called there for a reducer.
+Untrusted: Final = _Untrusted()
 
 
 def untrusted_fields(model: Any, seen: frozenset[Any] = frozenset()) -> set[Path]:
@@ -49,7 +60,7 @@ def untrusted_fields(model: Any, seen: frozenset[Any] = frozenset()) -> set[Path
 
 
 def _marked(hint: Any, seen: frozenset[Any]) -> Iterator[Path]:
-    if any(mark is Untrusted or isinstance(mark, Untrusted) for mark in getattr(hint, "__metadata__", ())):
+    if any(mark is Untrusted for mark in getattr(hint, "__metadata__", ())):
         yield ()
         return
     container = get_origin(hint) in (list, tuple, set, frozenset, dict)
@@ -86,6 +97,16 @@ class Provenance:
         fresh = list(recent)  # here: the query runs in another thread
         seen = await self._db.read(lambda tx: self._seen(tx, attempt, fresh))
         return {arg: await self._of(attempt.args.get(arg), kind, seen, ctx) for arg, kind in targets.items()}
+
+    def register(self, tx: Transaction, attempt: Attempt, at: str) -> None:
+        """After a call of a tool with `registers=kind`: its targets of that kind are known from now on."""
+        kind, tenant = attempt.spec.registers, attempt.site.tenant
+        if kind is None:
+            return
+        form = _form(self._tools.registries.get(kind))
+        named = [attempt.args.get(arg) for arg, of in attempt.spec.targets.items() if of == kind]
+        for value in filter(None, map(form, _leaves(named))):
+            tx.execute(_REGISTER, (tenant, kind, orjson.dumps(value), attempt.name, at))
 
     async def _of(self, value: Any, kind: str, seen: _Seen, ctx: ToolContext) -> set[str]:
         values = [] if value is None else list(_leaves(value))

@@ -106,6 +106,8 @@ class Records:
             if not effects.settle(tx, attempt, outcome, iso(at)):
                 return
             self._account(tx, attempt, outcome, at)
+            if outcome.status == "done":
+                self._judge.provenance.register(tx, attempt, iso(at))
             if opening is not None:
                 opening(tx)
             for event in events:

@@ -144,7 +144,7 @@ async def test_a_tainted_target_asks_an_operator_and_a_person_vouches(one: Plant
 
 class Inner(TypedDict):
     plain: str
-    free: Annotated[str, Untrusted()]
+    free: Annotated[str, Untrusted]
 
 
 @dataclasses.dataclass
