@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from interlock import clock, errors
@@ -23,6 +23,11 @@ __all__ = ["ADHOC", "OutsideCall", "call_tool"]
 
 ADHOC = "adhoc"
 _TASK = "SELECT 1 FROM tasks WHERE tenant = ? AND case_id = ? AND task = ? AND status IN ('routed', 'started')"
+_PREPARERS = (
+    "SELECT actor AS who FROM tasks WHERE tenant = ? AND case_id = ? AND actor IS NOT NULL"
+    " UNION SELECT decided_by FROM inbox WHERE tenant = ? AND case_id = ? AND decided_by IS NOT NULL"
+    " AND kind IN ('task', 'exception') AND effect_key = ''"
+)
 _RUNNING = "UPDATE cases SET status = 'running', updated_at = ? WHERE tenant = ? AND case_id = ?"
 
 
@@ -42,28 +47,47 @@ class OutsideCall:
 
 async def call_tool(services: Services, registry: Registry, call: OutsideCall) -> ToolResult:
     """Call a tool. Raises StorageError only: what is not let through is a result."""
+    task = None if call.task is None else _text(call.task)
+    call = replace(call, name=_text(call.name), actor=_text(call.actor), task=task)
+    if not _is_key(call.key):
+        return await _denied(services, call, "schema", f"key is {call.key!r}, no text that can be given again")
     if call.case_id is not None:
         refusal, row = await services.db.read(lambda tx: _in_case(tx, registry, call))
         if row is None or refusal is not None:
-            return _denied(refusal or f"there is no case {call.case_id!r}")
-        return await _through(services, call, _site(services, registry, call, row))
+            return await _denied(services, call, "scope", refusal or f"there is no case {call.case_id!r}", row)
+        apart = await services.db.read(lambda tx: _preparers(tx, call))
+        return await _through(services, call, _site(services, registry, call, row, apart))
     case, fresh = await _own_case(services, call)
     result = await _through(services, call, _site(services, registry, call, case))
-    if fresh or result.status != "denied":  # a wrong call with the approval of another one leaves that one's case alone
+    # A wrong call with the approval of another one leaves that one's case alone.
+    if fresh or result.rejected_by or result.status != "denied":
         await _settle(services, case, result)
     return result
 
 
+def _text(value: Any) -> str:
+    """Anything as text that can be written down, so that a denial of it can be recorded."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _is_key(key: Any) -> bool:
+    """Text that can be written down, a number, or none."""
+    if isinstance(key, str):
+        return key == _text(key)
+    return key is None or (isinstance(key, int) and not isinstance(key, bool))
+
+
 async def _through(services: Services, call: OutsideCall, site: CallSite) -> ToolResult:
     """A call without a key is a new one each time."""
+    key = None if call.key is None else str(call.key)
     return await services.gateway.call(
-        call.name, call.args, site, key=call.key, slot=call.key or uuid7(), approval=call.approval
+        call.name, call.args, site, key=key, slot=uuid7() if key is None else key, approval=call.approval
     )
 
 
 def _in_case(tx: Reader, registry: Registry, call: OutsideCall) -> tuple[str | None, Row | None]:
     """The case of a call, and why the call may not belong to it."""
-    row = cases.get(tx, call.tenant, str(call.case_id))
+    row = cases.get(tx, call.tenant, _text(call.case_id))
     if row is None:
         return None, None
     if row["status"] in cases.ENDED:
@@ -77,7 +101,15 @@ def _in_case(tx: Reader, registry: Registry, call: OutsideCall) -> tuple[str | N
     return (None if is_open else f"task {call.task!r} of case {call.case_id} is not open"), row
 
 
-def _site(services: Services, registry: Registry, call: OutsideCall, row: Row) -> CallSite:
+def _preparers(tx: Reader, call: OutsideCall) -> frozenset[str]:
+    """Who has worked on the case so far, beside the caller."""
+    case = (call.tenant, call.case_id)
+    return frozenset(row["who"] for row in tx.rows(_PREPARERS, (*case, *case))) - {call.actor}
+
+
+def _site(
+    services: Services, registry: Registry, call: OutsideCall, row: Row, apart: frozenset[str] = frozenset()
+) -> CallSite:
     """The place of a call outside a node: no namespace, so that it waits for nobody."""
     entry = registry.find(row["workflow"], row["version"])
     task = entry.workflow.tasks.get(call.task or "") if entry is not None else None
@@ -90,7 +122,7 @@ def _site(services: Services, registry: Registry, call: OutsideCall, row: Row) -
         visit=1,
         actor=call.actor,
         requester=row["requester"],
-        preparers=frozenset(),
+        preparers=apart,
         owner=entry.workflow.owner if entry is not None else "",
         allowed=frozenset(task.tools) if task is not None and task.tools else None,
         ns="",
@@ -125,15 +157,15 @@ async def _own_case(services: Services, call: OutsideCall) -> tuple[Row, bool]:
 async def _known(services: Services, call: OutsideCall) -> str:
     if call.approval is not None:
         try:
-            item = await services.inbox.get(call.approval, tenant=call.tenant)
+            item = await services.inbox.get(_text(call.approval), tenant=call.tenant)
         except errors.NotFound:
             return uuid7()  # the gateway says no to it
         return item.case_id if item.workflow == ADHOC else uuid7()
-    return keyed_id(call.tenant, ADHOC, str(call.actor), str(call.name), call.key) if call.key is not None else uuid7()
+    return keyed_id(call.tenant, ADHOC, call.actor, call.name, str(call.key)) if call.key is not None else uuid7()
 
 
 def _new_case(services: Services, call: OutsideCall, case_id: str) -> cases.NewCase:
-    asked = {"tool": str(call.name), "actor": str(call.actor)}
+    asked = {"tool": call.name, "actor": call.actor}
     return cases.NewCase(
         tenant=call.tenant,
         case_id=case_id,
@@ -180,5 +212,15 @@ async def _settle(services: Services, case: Row, result: ToolResult) -> None:
     services.freed(tenant, await services.db.commit(settle))
 
 
-def _denied(text: str) -> ToolResult:
-    return ToolResult("denied", reasons=[Reason("gateway.scope", text)])
+async def _denied(services: Services, call: OutsideCall, check: str, text: str, row: Row | None = None) -> ToolResult:
+    """A no before the gateway, recorded like one of its own."""
+    reason, version = Reason(f"gateway.{check}", text), services.policies.version
+    data = {
+        "tool": call.name, "task": call.task or "", "actor": call.actor, "decision": "denied",
+        "reasons": [list(reason)], "policy_version": version, "digest": "", "effect_key": "", "money": None,
+        "approvals": {}, "item": None,
+    }  # fmt: skip
+    case_id = row["case_id"] if row is not None else None
+    event = services.ledger.event("policy.decided", tenant=call.tenant, case_id=case_id, actor=call.actor, data=data)
+    await services.ledger.record(event)
+    return ToolResult("denied", reasons=[reason], policy_version=version)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langgraph.graph import END, START
 
-from interlock import Agent, ControlPlane, Decision, Person, Workflow, errors
+from interlock import Agent, ControlPlane, Decision, Money, Person, Workflow, errors
 from interlock.testing import ManualClock
 from tests.graphs.office import START_TIME, Erp, State, events, office, waits_on
 
@@ -136,3 +136,52 @@ async def test_an_unknown_outcome_waits_for_a_person() -> None:
         assert (await order(plane, key="k")).unwrap() == "PO-77"
         (case,) = (await plane.cases()).items
         assert case.status == "completed"
+
+
+async def test_nothing_that_a_caller_gives_raises() -> None:
+    async with office() as plane:
+        buyer(plane)
+        odd = ["\ud800", "", 3, {"a": 1}, None, "x" * 10_000]
+        given = [{place: value} for place in ("name", "actor", "case_id", "task", "approval", "key") for value in odd]
+        decisions = []
+        for one in given:
+            args: Any = {"supplier": "a", "total": 1}
+            call: dict[str, Any] = {"name": "erp.create_po", "actor": "agent:buyer", **one}
+            result = await plane.call_tool(call.pop("name"), args, **call)
+            assert result.status in ("done", "denied"), one
+            decisions.append("allowed" if result.status == "done" else "denied")
+        recorded = [event["data"]["decision"] for event in await events(plane, None, "policy.decided")]
+        assert recorded == decisions
+        assert (await plane.ledger.verify()).ok
+
+
+async def test_a_rejected_call_ends_its_case_when_it_is_repeated() -> None:
+    async with office() as plane:
+        buyer(plane)
+        asked = await order(plane, 400_000)
+        await plane.approvals.decide(str(asked.approval), Decision.reject("too much"), by="person:bo")
+        with pytest.raises(errors.Rejected, match="too much") as rejected:
+            (await order(plane, 400_000, approval=asked.approval)).unwrap()
+        assert (rejected.value.by, rejected.value.why) == ("person:bo", "too much")
+        (case,) = (await plane.cases(workflow="adhoc")).items
+        assert (case.status, case.error and case.error["message"]) == ("failed", "too much")
+
+
+async def test_who_has_worked_on_the_case_does_not_approve_a_call_in_it() -> None:
+    wf = Workflow("reviews", State)
+    for task in ("prepare", "review"):
+        wf.task(task, skill=task, tools=["erp.create_po"])
+    async with office(wf.flow(START, "prepare", "review", END)) as plane:
+        buyer(plane)
+        purchasing = {"purchasing": Money(10_000_000, "EUR")}
+        plane.register_actor(Person("pat", skills={"prepare"}, authorities=purchasing))
+        plane.register_actor(Person("rita", skills={"review"}, authorities=purchasing))
+        case = await plane.start("reviews", {}, requester="person:cy")
+        case = await plane.wait(case.id, timeout=30)
+        await plane.inbox.complete(waits_on(case), {"note": "ready"}, by="person:pat")
+        case = await plane.wait(case.id, timeout=30)
+        asked = await order(plane, 400_000, case_id=case.id, task="review")
+        assert (await plane.inbox.get(str(asked.approval))).eligible == ["person:bo"]
+        for apart in ("pat", "rita", "cy"):
+            with pytest.raises(errors.NotAuthorized, match="apart"):
+                await plane.approvals.decide(str(asked.approval), Decision.approve(), by=f"person:{apart}")
