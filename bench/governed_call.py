@@ -75,7 +75,7 @@ def _caller() -> Workflow:
     workflow = Workflow("caller", State)
 
     async def work(state: State, call: Any) -> None:
-        for _ in range(state["calls"]):
+        for _ in range(state.get("calls", 1)):
             assert await call(TOOL, _ARGS) == 5
 
     workflow.task(work)

@@ -43,7 +43,7 @@ class Answer(Strict):
     why: str = ""
     args: dict[str, Any] | None = None
     value: Any = None
-    times: int = Field(1, ge=1)
+    times: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _whole(self) -> Answer:
@@ -63,8 +63,8 @@ class Answer(Strict):
 class Bound(Strict):
     """How many are allowed; a plain number means exactly so many."""
 
-    min: int = Field(0, ge=0)
-    max: int | None = Field(None, ge=0)
+    min: int = Field(default=0, ge=0)
+    max: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="before")
     @classmethod

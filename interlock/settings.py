@@ -34,33 +34,45 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INTERLOCK_", env_nested_delimiter="__", extra="forbid")
 
-    concurrency: int = Field(32, ge=1, le=1024, description="How many cases one engine drives at once.")
-    tenant_concurrency: int | None = Field(None, ge=1, description="How many of them may belong to one tenant.")
-    model: str | None = Field(None, description="Default chat model of LLM agents, as openai:gpt-5-mini.")
-    fallback_models: list[str] = Field([], description="Models tried in order when the first one fails.")
-    base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint; None means the provider's own.")
-    api_key: SecretStr | None = Field(None, description="Key of that endpoint; OPENAI_API_KEY is read as well.")
-    model_timeout_s: float = Field(60.0, gt=0, description="Seconds one model call may take.")
-    model_retries: int = Field(2, ge=0, description="Retries of a model call on 429, 5xx and time-outs.")
-    output_method: Literal["json_schema", "function_calling", "json_mode"] = Field(
-        "json_schema", description="How typed output is asked of a model; endpoints differ."
+    concurrency: int = Field(default=32, ge=1, le=1024, description="How many cases one engine drives at once.")
+    tenant_concurrency: int | None = Field(default=None, ge=1, description="How many of them may belong to one tenant.")
+    model: str | None = Field(default=None, description="Default chat model of LLM agents, as openai:gpt-5-mini.")
+    fallback_models: list[str] = Field(default=[], description="Models tried in order when the first one fails.")
+    base_url: str | None = Field(
+        default=None, description="Any OpenAI-compatible endpoint; None means the provider's own."
     )
-    embeddings: str = Field("minilm", description="minilm (offline), or openai:<model> at the endpoint.")
-    embedding_threads: int = Field(1, ge=1, description="Threads of the offline embedding model.")
-    sentence_vectors: bool = Field(False, description="Also embed the best sentence: slower, for small corpora.")
-    prices: dict[str, Price] = Field({}, description="Price per model, for the cost of model calls.")
-    tool_timeout_s: float = Field(30.0, gt=0, description="Seconds a tool may take unless it says otherwise.")
-    tool_retries: int = Field(2, ge=0, description="Retries of reads and idempotent tools.")
-    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a system's circuit breaker.")
-    breaker_seconds: float = Field(30.0, gt=0, description="Seconds an open breaker refuses calls.")
-    policies: Path | None = Field(None, description="File or folder of policies; None takes the shipped set.")
-    credentials_file: Path | None = Field(None, description="YAML of credentials by system; must have mode 0600.")
-    aes_key: SecretStr | None = Field(None, description="Encrypts checkpoints at rest; 16, 24 or 32 bytes.")
-    otlp_endpoint: str | None = Field(None, description="Where OpenTelemetry spans go; None sends nothing.")
-    langsmith: bool = Field(False, description="Tag runs for LangSmith, which has settings of its own.")
-    drain_s: float = Field(30.0, gt=0, description="Seconds that running steps may take when the plane closes.")
-    project: str = Field("interlock.examples.enterprise.plant:setup", description="module:function that fills a plane.")
-    guest: str = Field("interlock.guest:open_guest", description="module:function that opens the plane of guest mode.")
+    api_key: SecretStr | None = Field(default=None, description="Key of that endpoint; OPENAI_API_KEY is read as well.")
+    model_timeout_s: float = Field(default=60.0, gt=0, description="Seconds one model call may take.")
+    model_retries: int = Field(default=2, ge=0, description="Retries of a model call on 429, 5xx and time-outs.")
+    output_method: Literal["json_schema", "function_calling", "json_mode"] = Field(
+        default="json_schema", description="How typed output is asked of a model; endpoints differ."
+    )
+    embeddings: str = Field(default="minilm", description="minilm (offline), or openai:<model> at the endpoint.")
+    embedding_threads: int = Field(default=1, ge=1, description="Threads of the offline embedding model.")
+    sentence_vectors: bool = Field(
+        default=False, description="Also embed the best sentence: slower, for small corpora."
+    )
+    prices: dict[str, Price] = Field(default={}, description="Price per model, for the cost of model calls.")
+    tool_timeout_s: float = Field(default=30.0, gt=0, description="Seconds a tool may take unless it says otherwise.")
+    tool_retries: int = Field(default=2, ge=0, description="Retries of reads and idempotent tools.")
+    breaker_failures: int = Field(
+        default=5, ge=1, description="Failures in a row that open a system's circuit breaker."
+    )
+    breaker_seconds: float = Field(default=30.0, gt=0, description="Seconds an open breaker refuses calls.")
+    policies: Path | None = Field(default=None, description="File or folder of policies; None takes the shipped set.")
+    credentials_file: Path | None = Field(
+        default=None, description="YAML of credentials by system; must have mode 0600."
+    )
+    aes_key: SecretStr | None = Field(default=None, description="Encrypts checkpoints at rest; 16, 24 or 32 bytes.")
+    otlp_endpoint: str | None = Field(default=None, description="Where OpenTelemetry spans go; None sends nothing.")
+    langsmith: bool = Field(default=False, description="Tag runs for LangSmith, which has settings of its own.")
+    drain_s: float = Field(default=30.0, gt=0, description="Seconds that running steps may take when the plane closes.")
+    project: str = Field(
+        default="interlock.examples.enterprise.plant:setup", description="module:function that fills a plane."
+    )
+    guest: str = Field(
+        default="interlock.guest:open_guest", description="module:function that opens the plane of guest mode."
+    )
 
     @classmethod
     def settings_customise_sources(

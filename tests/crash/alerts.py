@@ -7,9 +7,9 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from interlock.examples.enterprise.plant import SAMPLE
+from interlock.examples.enterprise.reference import SAMPLE
 
-COLUMNS = ("equipment_id", "equipment_name", "rule_id", "start_time", "end_time")
+COLUMNS: tuple[str, ...] = ("equipment_id", "equipment_name", "rule_id", "start_time", "end_time")
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -26,19 +26,10 @@ def write_alerts(target: Path, count: int, seed: int) -> list[dict[str, str]]:
     while len(made) < count:
         asset, rule = draw.choice(assets), draw.choice(rules)
         start = begin + timedelta(minutes=15 * draw.randrange(20 * 96))
-        alert = dict(
-            zip(
-                COLUMNS,
-                (
-                    asset["equipment_id"],
-                    asset["equipment_name"],
-                    rule["rule_id"],
-                    f"{start:%Y-%m-%d %H:%M}",
-                    f"{start + timedelta(minutes=draw.randrange(5, 300)):%Y-%m-%d %H:%M}",
-                ),
-                strict=True,
-            )
-        )
+        end = start + timedelta(minutes=draw.randrange(5, 300))
+        times = (f"{start:%Y-%m-%d %H:%M}", f"{end:%Y-%m-%d %H:%M}")
+        values = (asset["equipment_id"], asset["equipment_name"], rule["rule_id"], *times)
+        alert = dict(zip(COLUMNS, values, strict=True))
         made[alert["equipment_id"], alert["rule_id"], alert["start_time"]] = alert
     alerts = list(made.values())
     draw.shuffle(alerts)

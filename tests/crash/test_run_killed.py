@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from interlock.examples.enterprise.plant import SAMPLE
+from interlock.examples.enterprise.reference import SAMPLE
 from tests.crash.alerts import write_alerts
 
 ALERTS, KILLS, SEED = 200, 20, 20_261_124

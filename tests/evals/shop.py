@@ -33,7 +33,7 @@ def workflow() -> Workflow:
 
     @wf.task(tools=["shop.buy"])
     async def buy(state: Order, call: Any) -> Order:
-        bought = await call("shop.buy", {"item": state["item"], "total": state["total"]})
+        bought = await call("shop.buy", {name: value for name, value in state.items() if name != "receipt"})
         return {"receipt": bought}
 
     return wf.flow(START, buy, END)
