@@ -57,4 +57,4 @@ def _event(number: int) -> Event:
     return Event("task.started", "default", None, "agent:bench", data, iso(SystemClock().now()))
 
 
-PEERS = {"committer": committer, "alone": alone}
+PEERS = {"alone": alone, "committer": committer}
