@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 from langgraph.graph import END, START
@@ -60,9 +61,9 @@ class Fate:
             self.point(f"after {_named(events)}")
             events.clear()
 
-        SqliteTransaction.append = noted  # type: ignore[method-assign]
-        SqliteTransaction.save_head = saved  # type: ignore[method-assign]
-        Committer._run_batch = ran  # type: ignore[method-assign]
+        patch.object(SqliteTransaction, "append", noted).start()
+        patch.object(SqliteTransaction, "save_head", saved).start()
+        patch.object(Committer, "_run_batch", ran).start()
 
 
 def _named(events: list[str]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
-import traceback
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from tests.crash.forks import end_of, forked
 from tests.crash.killable import NEVER, main
 from tests.crash.outside import Outside
 
@@ -28,22 +27,8 @@ class Left:
 
 
 def live(home: Path, workflow: str, at: int = NEVER) -> int:
-    """One life; 0, or the signal that ended it as a negative number. Call it in a process without threads."""
-    process = os.fork()
-    if process == 0:
-        _live_and_leave(home, workflow, at)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def _live_and_leave(home: Path, workflow: str, at: int) -> None:
-    code = 1
-    try:
-        main(home, workflow, at)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    """One life; 0, or the signal that ended it as a negative number."""
+    return end_of(forked(lambda: main(home, workflow, at)))
 
 
 def diary(home: Path) -> list[str]:

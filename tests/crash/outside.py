@@ -61,6 +61,7 @@ class Outside:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self._file, timeout=10)
+        connection.execute("PRAGMA synchronous = OFF")  # it has to survive a killed process, and no power cut
         try:
             with connection:
                 yield connection

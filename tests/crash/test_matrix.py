@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from tests.crash.forks import forkers
 from tests.crash.killable import SUBJECT, WORKFLOWS
 from tests.crash.lives import Left, diary, lives
 
 AT_ONCE = 2
-LIVES, HUNTS = 6, 12
+LIVES, HUNTS = 5, 8
 EFFECTS = [("order", SUBJECT), ("pay", SUBJECT), ("post", SUBJECT)]
 # What commits hold, each with a kill before and a kill after it.
 _ALWAYS = ["case.started", "tool.intent", "tool.outcome", "task.routed", "task.finished", "checkpoint", "inbox.opened"]
@@ -66,10 +66,7 @@ def wrong(left: Left, calm: Left) -> list[str]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ProcessPoolExecutor]:
-    """Processes without threads, which fork lives that need not load anything."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.lives"])
-    with ProcessPoolExecutor(AT_ONCE, context) as processes:
+    with forkers(AT_ONCE) as processes:
         yield processes
 
 

@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interlock.cli.main import app
 from interlock.examples.enterprise.reference import SAMPLE
 from tests.crash.alerts import write_alerts
+from tests.crash.forks import end_of, forked, forkers, runs
 
 ALERTS, KILLS, SEED = 200, 20, 20_261_124
 MEASURED = {"seconds", "cases_per_s", "peak_mb", "ledger_events"}  # a repeated intent is an event of its own
 
 
-def command(alerts: Path, home: Path) -> list[str]:
-    program = str(Path(sys.executable).with_name("interlock"))
+def arguments(alerts: Path, home: Path) -> list[str]:
     where = ["--reference", str(SAMPLE), "--home", str(home)]
-    return [program, "run", "maintenance", "--input", str(alerts), *where, "--json"]
+    return ["run", "maintenance", "--input", str(alerts), *where, "--json"]
 
 
 def run(alerts: Path, home: Path) -> dict[str, Any]:
-    done = subprocess.run(command(alerts, home), capture_output=True, text=True, check=False)
+    program = str(Path(sys.executable).with_name("interlock"))
+    done = subprocess.run([program, *arguments(alerts, home)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     figures: dict[str, Any] = json.loads(done.stdout)
     return {name: value for name, value in figures.items() if name not in MEASURED}
 
 
 def rows(database: Path, sql: str) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
-    try:
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
         return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 def events(home: Path) -> int:
@@ -49,15 +51,22 @@ def events(home: Path) -> int:
         return 0
 
 
-def kill_at(alerts: Path, home: Path, point: int, draw: random.Random) -> bool:
-    """Start a run and kill it a moment after its ledger has reached a length; whether it was still running then."""
-    with subprocess.Popen(command(alerts, home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and events(home) < point:
-            time.sleep(0.002)
-        time.sleep(draw.random() * 0.01)
-        running = process.poll() is None
-        process.kill()
-    return running
+def start(alerts: Path, home: Path) -> None:
+    """The command itself, without a word."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    app(arguments(alerts, home), standalone_mode=False)
+
+
+def kill_at(alerts: Path, home: Path, point: int, pause: float) -> bool:
+    """Start a run and kill it `pause` seconds after its ledger has reached a length; whether it was still running."""
+    process = forked(lambda: start(alerts, home))
+    while runs(process) and events(home) < point:
+        time.sleep(0.005)
+    time.sleep(pause)
+    os.kill(process, signal.SIGKILL)
+    return end_of(process) == -signal.SIGKILL
 
 
 def cases(home: Path) -> dict[str, tuple[Any, ...]]:
@@ -83,7 +92,8 @@ def test_a_run_killed_at_twenty_points_ends_like_one_that_was_not(tmp_path: Path
     assert expected["cases"] == ALERTS
     assert expected["failed"] == 0
     points = sorted(draw.sample(range(1, events(calm)), KILLS))
-    killed = sum(kill_at(alerts, hunted, point, draw) for point in points)
+    with forkers(1) as pool:
+        killed = sum(pool.submit(kill_at, alerts, hunted, point, draw.random() * 0.01).result() for point in points)
     assert killed >= KILLS - 2, "the last points may lie behind the end"
     assert run(alerts, hunted) == expected
     assert cases(hunted) == cases(calm)
