@@ -52,6 +52,8 @@ class Agent(Actor):
             )
         if not isinstance(self.model, (str, BaseChatModel, type(None))):
             raise errors.ConfigurationError(f"model= of {self.id} is {self.model!r}", "give a name or a chat model")
+        if not isinstance(self.cost, (Money, type(None))):
+            raise errors.ConfigurationError(f"cost of {self.id} is {self.cost!r}", 'give Money, as Money(5, "EUR")')
         if isinstance(self.run, Pregel):
             _check_graph(self.id, self.run, frozenset(self.internal))
         elif self.run is not None and not _is_async(self.run):

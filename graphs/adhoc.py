@@ -215,7 +215,7 @@ async def _settle(services: Services, case: Row, result: ToolResult) -> None:
 async def _denied(services: Services, call: OutsideCall, check: str, text: str, row: Row | None = None) -> ToolResult:
     """A no before the gateway, recorded like one of its own."""
     reason, version = Reason(f"gateway.{check}", text), services.policies.version
-    data = {
+    data: dict[str, Any] = {
         "tool": call.name, "task": call.task or "", "actor": call.actor, "decision": "denied",
         "reasons": [list(reason)], "policy_version": version, "digest": "", "effect_key": "", "money": None,
         "approvals": {}, "item": None,

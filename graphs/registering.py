@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from interlock import errors
 from interlock.agents.agent import Agent
+from interlock.graphs.adhoc import ADHOC
 from interlock.graphs.allowlist import allowlist
 from interlock.graphs.compiled import GovernedGraph
 from interlock.graphs.governed import Governed, governed, governs
@@ -33,7 +34,8 @@ __all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agen
 def compile_for(thing: Any, services: Services, options: Mapping[str, Any]) -> tuple[Workflow, GovernedGraph]:
     """The workflow of what was given, and its graph on the plane's checkpointer.
 
-    Raises ConfigurationError for what is no workflow, and for graphs that would bypass the gateway.
+    Raises ConfigurationError for what is no workflow, and for graphs that would bypass the gateway; Conflict when
+    another action has the name of a gate.
     """
     if isinstance(thing, StateGraph) and not isinstance(thing, Workflow):
         thing, options = governed(thing, **_named(options)), {}
@@ -44,6 +46,9 @@ def compile_for(thing: Any, services: Services, options: Mapping[str, Any]) -> t
     graph = thing if isinstance(thing, GovernedGraph) else thing.compile() if isinstance(thing, Workflow) else None
     if graph is None:
         raise errors.ConfigurationError(f"{thing!r} is no workflow", "give a Workflow, its graph, or a governed graph")
+    if graph.workflow.name == ADHOC:
+        raise errors.Conflict(f"{ADHOC!r} is the workflow of calls from outside", "choose another name")
+    services.tools.reserve(gate.action for gate in graph.workflow.approvals.values())
     saver = services.saver.with_allowlist(allowlist(_schemas(graph.workflow)))
     return graph.workflow, graph.copy(update={"checkpointer": saver})
 

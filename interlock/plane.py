@@ -30,6 +30,7 @@ from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
 from interlock.graphs.tenants import Tenants
 from interlock.graphs.workflow import Workflow
+from interlock.ids import check_name
 from interlock.observability.ledger import Ledger
 from interlock.observability.metrics import Metrics
 from interlock.oversight.actors import Actor
@@ -96,6 +97,11 @@ class ControlPlane:
         """
         if engine != "embedded":
             raise errors.ConfigurationError(f"there is no engine {engine!r}", 'use engine="embedded"')
+        if not isinstance(url, str):
+            raise errors.ConfigurationError(f"{url!r} is no database URL", "write sqlite:///PATH or :memory:")
+        if clock is not None and not (hasattr(clock, "now") and hasattr(clock, "sleep_until")):
+            raise errors.ConfigurationError(f"{clock!r} is no clock", "give it now() and async sleep_until(t)")
+        check_name(tenant)
         home = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
         settings = settings or Settings.load(home)
         policies = settings.policies if policies is None else policies

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from interlock import errors
 from interlock.ids import check_actor, check_name
@@ -41,8 +41,11 @@ class Actor:
     def __post_init__(self) -> None:
         check_name(self.name)
         self.roles, self.skills, self.scopes = _names(self.roles), _names(self.skills), _names(self.scopes)
-        if self.capacity is not None and self.capacity < 1:
-            raise errors.InputError(f"capacity of {self.name} is {self.capacity}", "give at least 1, or None")
+        whole = isinstance(self.capacity, int) and not isinstance(self.capacity, bool)
+        if self.capacity is not None and not (whole and self.capacity >= 1):
+            raise errors.InputError(f"capacity of {self.name} is {self.capacity!r}", "give at least 1, or None")
+        if not isinstance(self.owner, str):
+            raise errors.InputError(f"owner of {self.name} is {self.owner!r}", "name a person or a role")
 
     @property
     def id(self) -> str:
@@ -58,20 +61,25 @@ class Actor:
 class Person(Actor):
     """A person. `authorities` maps a power to approve to its limit; `deputy` is the id of the person who stands in.
 
-    A person with an authority is in the role of its name. Raises InputError on a limit that is no Money.
+    `calendar` is leave, as (start, end) with aware datetimes. A person with an authority is in the role of its name.
+    Raises InputError on what has another type, as a limit that is no Money.
     """
 
     prefix: ClassVar[str] = "person"
 
     authorities: dict[str, Money] = field(default_factory=dict)
-    calendar: Sequence[Absence] = ()
+    calendar: Sequence[Absence | tuple[datetime, datetime]] = ()
     deputy: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.authorities = dict(self.authorities)
-        if not all(isinstance(limit, Money) for limit in self.authorities.values()):
+        limits = self.authorities
+        if not isinstance(limits, Mapping) or not all(isinstance(limit, Money) for limit in limits.values()):
             raise errors.InputError(f"a limit of {self.name} is no Money", 'write {"purchasing": Money(100000, "EUR")}')
+        self.authorities = dict(limits)
+        if not isinstance(self.calendar, Sequence):
+            raise errors.InputError(f"calendar of {self.name} is {self.calendar!r}", "give a list of (start, end)")
+        self.calendar = [_absence(leave) for leave in self.calendar]
         if self.deputy is not None and not check_actor(self.deputy).startswith("person:"):
             raise errors.InputError(f"{self.deputy} cannot stand in for {self.name}", "name a person")
 
@@ -85,14 +93,26 @@ class Person(Actor):
         return money.amount if money is not None and money.currency == currency else 0
 
     def away(self, at: datetime) -> bool:
-        return any(leave.start <= at < leave.end for leave in self.calendar)
+        return any(leave.start <= at < leave.end for leave in map(_absence, self.calendar))
 
 
 def _names(given: Iterable[str]) -> set[str]:
     # A text would become the set of its letters.
     if isinstance(given, str):
         raise errors.InputError(f"{given!r} is one name, not a set of names", f"write {{{given!r}}}")
+    if not isinstance(given, Iterable) or not all(isinstance(name, str) for name in given):
+        raise errors.InputError(f"{given!r} is no set of names", 'write {"buying"}')
     return set(given)
+
+
+def _absence(given: Any) -> Absence:
+    """A stretch of leave, also as (start, end). Raises InputError."""
+    if isinstance(given, Absence):
+        return given
+    match given:
+        case (datetime() as start, datetime() as end) if start.tzinfo and end.tzinfo and start < end:
+            return Absence(start, end)
+    raise errors.InputError(f"{given!r} is no leave", "give (start, end), two aware datetimes")
 
 
 class Actors:
@@ -105,6 +125,8 @@ class Actors:
 
     def register(self, actor: Actor) -> None:
         """Add an actor. Raises Conflict when another one has its id; an identical one is taken as the same."""
+        if not isinstance(actor, Actor):
+            raise errors.ConfigurationError(f"{actor!r} is no actor", "give an Agent or a Person")
         check_actor(actor.id)
         known = self._actors.setdefault(actor.id, actor)
         if known is not actor and known != actor:

@@ -9,7 +9,7 @@ from typing import Any
 from interlock import errors
 from interlock.clock import parse
 from interlock.oversight.actions import ActionSpec
-from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, optional, project, record, record_of
+from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, project, record, record_of
 
 __all__ = ["APPROVE_TYPES", "complete_context", "context_types", "person_entities"]
 
@@ -34,7 +34,7 @@ _TRUSTED = frozenset({"input", "registry", "person", "output", "absent"})
 def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, CedarType]:
     """The type of each context attribute of an action. Raises ConfigurationError on a bad fact."""
     args = record_of(spec.args)
-    origins = record({name: optional(STRINGS) for name in spec.args.get("properties", {})})
+    origins = record(dict.fromkeys(spec.args.get("properties", {}), STRINGS))
     approvals = record(dict.fromkeys(sorted(authorities), LONG))
     fixed = {**_BASE, "args": args, "origins": origins, "approvals": approvals}
     gate = _GATE if spec.effect == "gate" else {}
@@ -62,8 +62,8 @@ def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: 
     given["now"] = _instant(given.get("now"))
     given.setdefault("approved", partial.get("approvals", {}).get(given.get("authority", ""), 0))
     # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.
-    shown = {name: project(types[name], given.get(name, {})) for name in ("args", "origins")}
-    return {name: shown[name] if name in shown else _filled(cedar, given.get(name)) for name, cedar in types.items()}
+    shown = project(types["args"], given.get("args", {}))
+    return {name: shown if name == "args" else _filled(cedar, given.get(name)) for name, cedar in types.items()}
 
 
 def _filled(cedar: CedarType, value: Any) -> Any:

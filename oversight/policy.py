@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
+from interlock import errors
 from interlock.ids import Reason, digest
 from interlock.oversight.actions import APPROVE, BUILTINS, ActionSpec, Request, Verdict
 from interlock.oversight.actors import Person
@@ -141,6 +143,13 @@ class Policies:
             "who": {name: self.who(request, name, listed, excluded) for name in wanted or {}},
             "policies": self._conditions(request),
         }
+
+    async def simulate(self, candidate: Source, since: datetime | None = None) -> dict[str, Any]:
+        """What another set would have decided about past calls. Raises ConfigurationError: this version cannot."""
+        raise errors.ConfigurationError(
+            f"the policies {candidate!r} cannot be tried on past calls in this version",
+            "try single calls with `interlock policy explain --policies`",
+        )
 
     def _conditions(self, request: Request) -> list[dict[str, Any]]:
         if self._refusal(request) is not None:

@@ -35,6 +35,10 @@ def read_source(source: Source) -> dict[str, str]:
 def _files(source: str | Path | Mapping[str, str | Authority]) -> dict[str, str]:
     if isinstance(source, Mapping):
         return {str(name): _text(name, text) for name, text in source.items()}
+    if not isinstance(source, (str, Path)):
+        raise errors.ConfigurationError(
+            f"policies are {type(source).__name__}", "give a folder, a file, or {name: text}"
+        )
     path = Path(source)
     suffixes = {".cedar", *_MATRICES}
     found = sorted(file for file in path.iterdir() if file.suffix in suffixes) if path.is_dir() else [path]

@@ -149,7 +149,7 @@ class Judge:
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
         """Requester, preparers, the actor itself, the owner of the agent, and earlier approvers."""
         site, owner = attempt.site, attempt.actor.owner
-        owners = [owner, f"{Person.prefix}:{owner}"] if owner else []
+        owners = [owner if owner.startswith(f"{Person.prefix}:") else f"{Person.prefix}:{owner}"] if owner else []
         earlier = [item.decided_by for item in granted.items if item.decided_by]
         return separated(site.requester, site.actor, sorted(site.preparers), owners, earlier)
 

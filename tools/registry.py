@@ -13,7 +13,8 @@ from langchain_core.tools import BaseTool
 
 from interlock import errors
 from interlock.ids import check_name, check_tool
-from interlock.oversight.actions import ActionSpec
+from interlock.oversight.actions import BUILTINS, ActionSpec
+from interlock.oversight.contexts import context_types
 from interlock.tools.adapters import Call, call_function, call_http, call_tool
 from interlock.tools.arguments import Arguments, from_function, from_schema
 from interlock.tools.contract import MARK, ToolSpec
@@ -34,6 +35,10 @@ class Facts:
     actions: tuple[str, ...]
     types: Mapping[str, str]
 
+    def meets(self, other: Facts) -> bool:
+        """Whether both give the same key to the same action."""
+        return bool(self.types.keys() & other.types.keys() and set(self.actions) & set(other.actions))
+
 
 @dataclass(frozen=True)
 class Registry:
@@ -47,11 +52,15 @@ class Registry:
 
 @dataclass
 class Tools:
-    """Registered tools by their exact name. Registering twice raises Conflict unless it is the same."""
+    """Registered tools by their exact name. Registering twice raises Conflict unless it is the same.
+
+    `reserved` are actions that are no tools: those of the plane itself, and the gates of workflows.
+    """
 
     _specs: dict[str, ToolSpec] = field(default_factory=dict)
     facts: dict[str, Facts] = field(default_factory=dict)
     registries: dict[str, Registry] = field(default_factory=dict)
+    reserved: set[str] = field(default_factory=lambda: {spec.name for spec in BUILTINS})
 
     def register(self, target: Any, **options: Any) -> ToolSpec:
         """Register a function, a LangChain tool or {"url", "method"}; options as `plane.register_tool`.
@@ -61,7 +70,16 @@ class Tools:
         """
         return self.add(make_spec(target, {**getattr(target, MARK, {}), **options}))
 
+    def reserve(self, actions: Iterable[str]) -> None:
+        """Keep the names of a workflow's gates from tools. Raises Conflict when one is taken."""
+        names = set(actions)
+        if taken := sorted(names & (self._specs.keys() | {spec.name for spec in BUILTINS})):
+            raise errors.Conflict(f"{taken[0]!r} is an action already", "name the approval or its workflow otherwise")
+        self.reserved |= names
+
     def add(self, spec: ToolSpec) -> ToolSpec:
+        if spec.name in self.reserved:
+            raise errors.Conflict(f"{spec.name!r} is an action already, and no tool", "choose another name")
         known = self._specs.setdefault(spec.name, spec)
         if known is not spec and known != spec:
             raise errors.Conflict(f"tool {spec.name!r} is registered with other options", "choose another name")
@@ -74,13 +92,28 @@ class Tools:
     def register_facts(
         self, name: str, fn: Callable[..., Any], *, actions: Iterable[str], types: Mapping[str, str]
     ) -> None:
-        """Facts looked up before each decision on one of `actions`; `types`: key to bool, long, string or set."""
-        _put(self.facts, name, Facts(name, fn, tuple(actions), dict(types)))
+        """Facts looked up before each decision on one of `actions`; `types`: key to bool, long, string or set.
+
+        Raises ConfigurationError on what is no function, list or type, Conflict on a name or key that is taken.
+        """
+        if not callable(fn) or isinstance(actions, str):
+            raise errors.ConfigurationError(f"facts {name!r}: {fn!r} on {actions!r}", "give a function, and a list")
+        new = Facts(name, fn, tuple(actions), dict(types))
+        for action in new.actions:
+            context_types(ActionSpec(action, facts=new.types), ())
+        if taken := [known for known in self.facts.values() if known.name != name and new.meets(known)]:
+            raise errors.Conflict(f"{taken[0].name!r} gives one of {sorted(types)} already", "choose other keys")
+        _put(self.facts, name, new)
 
     def register_registry(
         self, kind: str, lookup: Callable[..., Any], *, source: str, canonical: Callable[[str], str] | None = None
     ) -> None:
-        """Known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value."""
+        """Known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value.
+
+        Raises ConfigurationError on what is no function, Conflict on a kind that is taken.
+        """
+        if not callable(lookup) or not (canonical is None or callable(canonical)):
+            raise errors.ConfigurationError(f"registry {kind!r}: {lookup!r}, {canonical!r}", "give functions")
         _put(self.registries, kind, Registry(kind, lookup, source, canonical))
 
     def get(self, name: str) -> ToolSpec:
@@ -162,7 +195,8 @@ def _kind(target: Any, options: dict[str, Any]) -> tuple[Call, Arguments, str]:
     """How to run it, its arguments and its description, by what it is."""
     schema, described = options.get("args_schema"), options.pop("description", None)
     if isinstance(target, BaseTool):
-        return call_tool(target), from_schema(schema or target.args_schema or {}), described or target.description
+        declared = schema or target.args_schema or target.get_input_schema()
+        return call_tool(target), from_schema(declared), described or target.description
     if isinstance(target, Mapping):
         call = call_http(str(target.get("url", "")), str(target.get("method", "POST")))
         return call, from_schema(schema or {}), described or f"{target.get('method', 'POST')} {target.get('url')}"
