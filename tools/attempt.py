@@ -36,7 +36,7 @@ class Attempt:
     """What is known of a call so far; each step of the gateway fills in its part.
 
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
-    after an edit. `number` counts executions from 1. `patient`: it has waited once for a lease.
+    after an edit. `number` counts executions from 1. `patience`: until when it waits for a lease, on the loop's clock.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Attempt:
     token: int | None = None
     number: int = 1
     totals: dict[str, Any] = field(default_factory=dict)
-    patient: bool = False
+    patience: float | None = None
 
     def given(self) -> Values:
         """The arguments, for code that is not ours: a copy, so that nothing it changes is run or recorded."""

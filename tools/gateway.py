@@ -43,6 +43,7 @@ __all__ = ["DEV_USER", "Gateway"]
 _log = logging.getLogger(__name__)
 # How a flight ends: with the call's result, or because the call has to wait or be judged again.
 Ended = ToolResult | errors.Denied | Moved
+_GLANCE_S = 0.5
 # Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
 DEV_USER = "person:dev"
 
@@ -191,11 +192,16 @@ class Gateway:
         return ((known.name, outcome.value) for known, outcome in fresh.values() if outcome.status == "done")
 
     async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
-        """Give the other case the time of one tool call; then the call is refused. Raises Refused."""
-        if attempt.patient:
+        """Give other cases the time of one tool call; then the call is refused. Raises Refused.
+
+        It looks again now and then: a release may come while the refusal is on its way here.
+        """
+        now = asyncio.get_running_loop().time()
+        if attempt.patience is None:
+            attempt.patience = now + (attempt.spec.timeout or self._settings.tool_timeout_s)
+        if now >= attempt.patience:
             raise refused("lease", held.message)
-        attempt.patient = True
-        seconds = attempt.spec.timeout or self._settings.tool_timeout_s
+        seconds = min(attempt.patience - now, _GLANCE_S)
         await self.leases.freed(attempt.site.tenant, str(attempt.resource), seconds)
 
     # effects
