@@ -65,7 +65,7 @@ async def _calls(runs: int, effect: str, named: int) -> Trial:
             calls = runs if number >= 0 else _WARM_UP
             started = await plane.start("caller", {"calls": calls}, requester="person:ana")
             done = await plane.wait(started.id)
-            assert done.status == "completed", done.error
+            assert done.status == "completed", done
 
         trial = await measure(once, 1, 1, lambda: plane.services.db.commits)
     return replace(trial, runs=runs)
@@ -78,7 +78,7 @@ def _caller() -> Workflow:
         for _ in range(state.get("calls", 1)):
             assert await call(TOOL, _ARGS) == 5
 
-    workflow.task(work)
+    workflow.task(tools=[TOOL])(work)
     return workflow.flow(START, "work", END)
 
 
