@@ -124,7 +124,7 @@ def _site(
         requester=row["requester"],
         preparers=apart,
         owner=entry.workflow.owner if entry is not None else "",
-        allowed=frozenset(task.tools) if task is not None and task.tools else None,
+        allowed=task.allowed if task is not None else None,
         ns="",
         attempt=1,
         snapshot=row["snapshot"] or 0,

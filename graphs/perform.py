@@ -44,7 +44,9 @@ async def _worked(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str
     began = _begin(here, spec, assigned)
     try:
         outcome = await _perform(here, spec, schema, state)
-    except (errors.GovernanceError, errors.ToolFailed, errors.UnknownOutcome, errors.AgentFailed) as exc:
+    except errors.StorageError:
+        raise
+    except errors.InterlockError as exc:
         return _escalated(here, spec, assigned, began, exc)
     finish(here, spec.name, assigned, "done", _since(here, began))
     return {**outcome.update, TASKS: {spec.name: {"status": "done"}}}
@@ -52,7 +54,7 @@ async def _worked(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str
 
 async def _perform(here: Here, spec: TaskSpec, schema: type[Any], state: dict[str, Any]) -> Outcome:
     actor = _agent(here, spec, state)
-    where = site(here, state, task=spec.name, actor=actor.id, allowed=frozenset(spec.tools) if spec.tools else None)
+    where = site(here, state, task=spec.name, actor=actor.id, allowed=spec.allowed)
     where = replace(where, shown={n: to_jsonable_python(state[n], fallback=repr) for n in spec.show if n in state})
     call = _call(here, spec, where, actor)
     seen = view(schema, state) if actor.kind == "code" else own(state)

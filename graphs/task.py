@@ -25,7 +25,10 @@ def names_of(field: str, given: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task of a workflow. `run` is set for code tasks, which act as `agent:<workflow>.<task>`."""
+    """One task of a workflow. `run` is set for code tasks, which act as `agent:<workflow>.<task>`.
+
+    `bounded`: its author gave `tools`, be it an empty list.
+    """
 
     name: str
     workflow: str
@@ -44,6 +47,12 @@ class TaskSpec:
     budget: Budget = field(default_factory=Budget)
     min_confidence: float | None = None
     show: tuple[str, ...] = ()
+    bounded: bool = False
+
+    @property
+    def allowed(self) -> frozenset[str] | None:
+        """The tools that may be called in it; None, when it names none, leaves that to scopes and policies."""
+        return frozenset(self.tools) if self.bounded else None
 
     @property
     def route_node(self) -> str:

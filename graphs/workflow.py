@@ -158,11 +158,12 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
 
     def _contract(self, name: str, contract: dict[str, Any]) -> TaskSpec:
         fields = dict(contract)
-        fields["rules"] = tuple(fields.get("rules", ()))
+        fields["rules"] = tuple(fields.get("rules") or ())
+        fields["bounded"] = fields.get("tools") is not None
         for field in ("tools", "context", "show"):
-            fields[field] = names_of(field, fields.get(field, ()))
+            fields[field] = names_of(field, fields.get(field) or ())
         for field in ("scopes", "roles"):
-            fields[field] = frozenset(names_of(field, fields.get(field, ())))
+            fields[field] = frozenset(names_of(field, fields.get(field) or ()))
         fields["budget"] = fields.get("budget") or Budget()
         try:
             return TaskSpec(name=ids.check_name(name), workflow=self.name, **{"skill": name, **fields})

@@ -10,7 +10,7 @@ from langgraph.graph import END, START
 from pydantic import BaseModel, field_validator
 from typing_extensions import TypedDict
 
-from interlock import Agent, Decision, Person, Rule, Workflow, errors
+from interlock import Agent, Decision, Money, Person, Rule, Workflow, errors
 from interlock.agents.runtime import Outcome
 from interlock.testing import ManualClock
 from tests.graphs.office import START_TIME, Erp, events, failure, office, only_item
@@ -255,6 +255,46 @@ async def test_a_denied_call_that_nobody_catches_is_an_exception_with_the_reason
         item = await only_item(plane, case.id)
         assert (item.kind, item.reasons[0].policy) == ("exception", "denied")
         assert "po:write" in item.reasons[0].text
+
+
+@pytest.mark.parametrize(("tools", "status"), [(None, "completed"), ([], "waiting"), (["erp.create_po"], "waiting")])
+async def test_a_task_calls_the_tools_that_it_names(tools: list[str] | None, status: str) -> None:
+    wf = Workflow("counting", Doc)
+
+    @wf.task(tools=tools)
+    async def count(state: Any, call: Any) -> dict[str, Any]:
+        return {"note": str(await call("erp.stock", {"item": "pump"}))}
+
+    async with office(wf.flow(START, count, END)) as plane:
+        case = await plane.start("counting", {}, requester="person:ana")
+        assert (await plane.wait(case.id, timeout=30)).status == status
+        denied = await events(plane, case.id, "policy.decided")
+        assert [event["data"]["decision"] for event in denied] == ["allowed" if tools is None else "denied"]
+
+
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [
+        (lambda call: Money.of("much", "EUR"), "input"),
+        (lambda call: call.start("nothing", {}), "not_found"),
+        (lambda call: call("erp.stock", {"item": "pump"}, key=True), "input"),
+    ],
+)
+async def test_a_mistake_in_code_comes_to_a_person_and_does_not_end_the_case(work: Any, code: str) -> None:
+    wf = Workflow("mistaken", Doc)
+
+    @wf.task(skill="anything")
+    async def err(state: Any, call: Any) -> dict[str, Any]:
+        await work(call)
+        return {}
+
+    async with office(wf.flow(START, err, END)) as plane:
+        case = await plane.start("mistaken", {}, requester="person:ana")
+        await plane.wait(case.id, timeout=30)
+        item = await only_item(plane, case.id)
+        assert (item.kind, item.reasons[0].policy) == ("exception", code)
+        await plane.inbox.decide(item.id, Decision.respond({"note": "by hand"}), by="person:op")
+        assert (await plane.wait(case.id, until="ended", timeout=30)).values["note"] == "by hand"
 
 
 async def test_an_unknown_outcome_waits_for_what_happened() -> None:
