@@ -128,14 +128,15 @@ class ToolResult:
     def _error(self) -> errors.InterlockError:
         why = "; ".join(reason.text for reason in self.reasons) or self.error or self.status
         if self.rejected_by:
-            return errors.Rejected(f"{self.rejected_by} said no: {why}", by=self.rejected_by, why=why)
+            said = f"{self.rejected_by} said no: {why}"
+            return errors.Rejected(said, "a no is final: ask for something else", by=self.rejected_by, why=why)
         if self.status == "denied":
-            return errors.Denied(why, reasons=self.reasons)
+            return errors.Denied(why, "see `interlock policy explain`", reasons=self.reasons)
         if self.status == "asked":
             return errors.ApprovalNeeded(why, "decide the item, then repeat the call", approval=self.approval or "")
         if self.status == "unknown":
             return errors.UnknownOutcome(why, "a person says in the inbox what happened", item=self.approval or "")
-        return errors.ToolFailed(why)
+        return errors.ToolFailed(why, "correct the call, or the system behind the tool")
 
 
 @overload

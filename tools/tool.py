@@ -114,4 +114,4 @@ def governed_tool(spec: ToolSpec) -> GovernedTool:
 
 def _told(exc: errors.InterlockError) -> str:
     reasons = [list(reason) for reason in getattr(exc, "reasons", [])]
-    return canonical({"error": exc.code, "message": str(exc), "reasons": reasons}).decode()
+    return canonical({"error": exc.code, "message": exc.message, "reasons": reasons}).decode()

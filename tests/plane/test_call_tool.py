@@ -185,3 +185,27 @@ async def test_who_has_worked_on_the_case_does_not_approve_a_call_in_it() -> Non
         for apart in ("pat", "rita", "cy"):
             with pytest.raises(errors.NotAuthorized, match="apart"):
                 await plane.approvals.decide(str(asked.approval), Decision.approve(), by=f"person:{apart}")
+
+
+async def test_every_way_a_call_ends_says_what_to_do() -> None:
+    async def broken() -> None:
+        raise RuntimeError("broken")
+
+    async with office(erp=Erp(failures=[TimeoutError("lost")])) as plane:
+        buyer(plane)
+        plane.register_tool(broken, name="erp.broken")
+        asked = await order(plane, 400_000)
+        await plane.approvals.decide(str(asked.approval), Decision.reject("no"), by="person:bo")
+        ends: dict[type[errors.InterlockError], Any] = {
+            errors.ApprovalNeeded: asked,
+            errors.Rejected: await order(plane, 400_000, approval=asked.approval),
+            errors.UnknownOutcome: await order(plane),
+            errors.Denied: await plane.call_tool("erp.create_po", {}, actor="agent:buyer"),
+            errors.ToolFailed: await plane.call_tool("erp.broken", {}, actor="agent:buyer"),
+        }
+        for kind, result in ends.items():
+            with pytest.raises(kind) as raised:
+                result.unwrap()
+            assert type(raised.value) is kind
+            assert raised.value.message
+            assert raised.value.hint
