@@ -100,6 +100,13 @@ def test_a_request_that_does_not_fit_the_schema_is_denied_and_never_raises(wrong
     assert policies.need(replace(request, context={**request.context, **wrong})) is None
 
 
+def test_a_value_that_is_no_json_is_denied_and_never_raises() -> None:
+    policies = bound(f"{BUY} when {{ context.amount <= 100 }};")
+    asked = ask(policies)
+    verdict = policies.decide(replace(asked, context={**asked.context, "amount": object()}))
+    assert (verdict.allowed, verdict.policy_ids) == (False, ["interlock.request"])
+
+
 def test_a_missing_attribute_is_denied() -> None:
     policies = bound(f'{ANYONE} @id("f") forbid (principal, action, resource) when {{ context.amount > 1000000 }};')
     request = ask(policies, 5)
