@@ -45,6 +45,11 @@ async def perform(agent: Agent, contract: Contract, state: Mapping[str, Any], ca
 def _meter(agent: Agent, contract: Contract, call: Call) -> Meter:
     def note(data: dict[str, Any], ns: str | None) -> None:
         call.note("model.called", {"agent": agent.id, **data}, ns)
+        trace.chat(
+            data["model"], seconds=data["seconds"], input_tokens=data["input_tokens"],
+            output_tokens=data["output_tokens"], failed=data["status"] == "failed",
+            case_id=call.case_id, task=call.task, agent=agent.id,
+        )  # fmt: skip
 
     return Meter(contract.budget, call.models.settings.prices, call.clock, note)
 

@@ -22,6 +22,7 @@ from interlock.context.shelf import Shelf
 from interlock.context.snapshot import Catalogue, Change, current_number, edition_rows, number_at
 from interlock.context.store import Store
 from interlock.context.where import Where
+from interlock.observability import trace
 from interlock.observability.ledger import Ledger
 from interlock.settings import Settings
 from interlock.storage.database import Database, Reader
@@ -104,7 +105,8 @@ class Context:
         find = _moment(tenant, snapshot, as_of, case_id)
         question = _Question(text, k, Pass(asker, self.grants), Where(where), chunks)
         current, number = await self._db.read(find)
-        return await self._answer(tenant, current, number, question) if number else []
+        with trace.retrieval("context", case_id=case_id or "", k=k):
+            return await self._answer(tenant, current, number, question) if number else []
 
     async def snapshot_at(self, as_of: datetime | str, tenant: str = "default") -> int:
         """The number of the newest snapshot at a time of the plane's clock; 0 before the first."""

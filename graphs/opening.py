@@ -16,6 +16,7 @@ from interlock.agents.models import Models
 from interlock.clock import Clock
 from interlock.context.context import Context
 from interlock.graphs.services import Services
+from interlock.observability import trace
 from interlock.observability.ledger import Ledger
 from interlock.oversight.actors import Actors
 from interlock.oversight.inbox import Inbox
@@ -48,6 +49,8 @@ class Options:
 
 async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     """Open database, policies, context and gateway; `stack` closes them. Raises StorageError, ConfigurationError."""
+    if await asyncio.to_thread(trace.configure, options.settings):
+        stack.push_async_callback(asyncio.to_thread, trace.shutdown)
     db = await Database.open(options.url, read_only=options.read_only)
     stack.push_async_callback(db.close)
     clock, settings = options.clock, options.settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,6 @@ __all__ = [
     "retrieval",
     "run_config",
     "shutdown",
-    "usage",
 ]
 
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
@@ -97,22 +97,20 @@ def retrieval(source: str, *, case_id: str = "", k: int = 0) -> Iterator[Span]:
         yield span
 
 
-@contextmanager
-def chat(model: str, *, case_id: str = "", task: str = "", agent: str = "") -> Iterator[Span]:
-    """One model call; report its tokens by `usage`."""
-    shown = {**_model(model), **_case(case_id)}
-    with _span(
-        "chat", model.partition(":")[2] or model, shown, {"task": task, "actor": agent}, SpanKind.CLIENT
-    ) as span:
-        yield span
-
-
-def usage(span: Span, input_tokens: int, output_tokens: int, response_model: str = "") -> None:
-    """What a model call used."""
-    span.set_attribute("gen_ai.usage.input_tokens", input_tokens)
-    span.set_attribute("gen_ai.usage.output_tokens", output_tokens)
-    if response_model:
-        span.set_attribute("gen_ai.response.model", response_model)
+def chat(
+    model: str, *, seconds: float, input_tokens: int, output_tokens: int, failed: bool = False, **case: str
+) -> None:
+    """One model call that has just ended; `case` are case_id, task and agent."""
+    shown = {**_model(model), **_case(case.get("case_id", ""))}
+    shown |= {"gen_ai.usage.input_tokens": input_tokens, "gen_ai.usage.output_tokens": output_tokens}
+    own = {"task": case.get("task", ""), "actor": case.get("agent", "")}
+    end = time.time_ns()
+    name, known = _named("chat", model.partition(":")[2] or model, shown, own)
+    tracer = trace.get_tracer("interlock", tracer_provider=_provider)
+    span = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=known, start_time=end - int(seconds * 1e9))
+    if failed:
+        span.set_status(Status(StatusCode.ERROR, "model"))
+    span.end(end)
 
 
 def run_config(
@@ -143,19 +141,26 @@ def _span(
     name: str,
     conventional: Mapping[str, Any],
     own: Mapping[str, Any],
-    kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
-    attributes = {"gen_ai.operation.name": operation, **conventional}
-    attributes |= {f"interlock.{key}": value for key, value in own.items()}
-    known = {key: value for key, value in attributes.items() if value not in ("", 0)}
+    title, known = _named(operation, name, conventional, own)
     tracer = trace.get_tracer("interlock", tracer_provider=_provider)
     options: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
-    with tracer.start_as_current_span(f"{operation} {name}".strip(), kind=kind, attributes=known, **options) as span:
+    with tracer.start_as_current_span(title, attributes=known, **options) as span:
         try:
             yield span
         except BaseException as exc:
             _fail(span, exc)
             raise
+
+
+def _named(
+    operation: str, name: str, conventional: Mapping[str, Any], own: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The title of a span, and its attributes without empty ones."""
+    attributes = {"gen_ai.operation.name": operation, **conventional}
+    attributes |= {f"interlock.{key}": value for key, value in own.items()}
+    known = {key: value for key, value in attributes.items() if value not in ("", 0)}
+    return f"{operation} {name}".strip(), known
 
 
 def _fail(span: Span, exc: BaseException) -> None:

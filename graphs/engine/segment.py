@@ -20,6 +20,7 @@ from interlock.graphs.drive import Drive, info_of, inside
 from interlock.graphs.engine.foreign import foreign_id, foreign_item, resume_value, understands_no
 from interlock.graphs.engine.timers import arm
 from interlock.graphs.state import view
+from interlock.observability import trace
 from interlock.storage.claim import Claim
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ class Segment:
     @property
     def config(self) -> RunnableConfig:
         limit = max(10_000, 20 * len(self.entry.graph.nodes))
-        return {"configurable": {"thread_id": self.claim.case_id}, "recursion_limit": limit}
+        tags = trace.run_config(
+            self.services.settings, workflow=self.row["workflow"], version=self.row["version"],
+            case_id=self.claim.case_id, tenant=self.claim.tenant,
+        )  # fmt: skip
+        return {"configurable": {"thread_id": self.claim.case_id}, "recursion_limit": limit, **tags}  # type: ignore[typeddict-item]  # keys of a config
 
     def stamp(self) -> str:
         return clock.iso(self.services.clock.now())
@@ -69,7 +74,8 @@ async def advance(services: Services, registry: Registry, tenant: str, case_id: 
     if entry is None or obstacle:
         return await _park(services, claim, obstacle)
     segment = Segment(services, entry, row, claim)
-    with inside(_drive_of(segment)):
+    about = {"case_id": case_id, "version": row["version"], "tenant": tenant, "epoch": row["epoch"]}
+    with inside(_drive_of(segment)), trace.invoke_workflow(row["workflow"], **about):
         try:
             return await _drive(segment, control)
         except asyncio.CancelledError:

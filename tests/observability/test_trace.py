@@ -48,8 +48,7 @@ def test_the_five_operations_nest_and_have_the_names_of_the_conventions(sent: In
             pass
         with trace.retrieval("manuals", case_id="c1", k=5):
             pass
-        with trace.chat("openai:gpt-5-mini", case_id="c1", task="triage") as span:
-            trace.usage(span, 10, 20, "gpt-5-mini-2026")
+        trace.chat("openai:gpt-5-mini", seconds=1.5, input_tokens=10, output_tokens=20, case_id="c1", task="triage")
     got = spans(sent)
     assert set(got) == {
         "invoke_workflow maintenance",
@@ -91,8 +90,9 @@ def test_off_by_default_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert not trace.configure(settings())
-    with trace.chat("m") as span:
+    with trace.retrieval("manuals") as span:
         assert not span.is_recording()
+    trace.chat("m", seconds=0, input_tokens=1, output_tokens=1)
     trace.shutdown()
 
 
