@@ -15,7 +15,7 @@ from interlock import errors, ids
 from interlock.agents.agent import Agent
 from interlock.agents.governed import ungoverned
 from interlock.graphs.drive import at_node, site
-from interlock.graphs.safety import make_safe
+from interlock.graphs.safety import make_safe, runnable_of
 from interlock.graphs.workflow import Workflow
 from interlock.tools.adopted import adopt
 from interlock.tools.contract import MARK
@@ -183,7 +183,7 @@ def _allowed(of: Governed, tools: Tools, task: NodeTask) -> NodeTask:
 
 
 def _wrapped(name: str, task: NodeTask, inner: Any, of: Governed) -> Any:
-    """The node inside `performing`, as LangGraph makes a runnable of a function."""
+    """The node inside `performing`."""
     actor = task.actor or f"agent:{of.name}.{name}"
 
     async def node(state: Any, config: RunnableConfig) -> Any:
@@ -197,6 +197,4 @@ def _wrapped(name: str, task: NodeTask, inner: Any, of: Governed) -> Any:
             here.note("task.finished", actor=actor, task=name, visit=1, status="done", work_s=work, error=None)
             return result
 
-    scratch: Graph = StateGraph(dict)  # the public way to make a runnable of a function
-    scratch.add_node(name, node)
-    return scratch.nodes[name].runnable
+    return runnable_of(name, node)
