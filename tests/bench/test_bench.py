@@ -30,14 +30,15 @@ async def test_no_peer_needs_more_commits_than_allowed(
     name: str, peer: str, concurrency: int, most: float, tmp_path: Path
 ) -> None:
     """How units meet in batches depends on what else the machine does, so one of three trials has to do it."""
+    needed = []
     for number in range(3):
         folder = tmp_path / str(number)
         folder.mkdir()
         trial = await BENCHMARKS[name].peers[peer](folder, 8 * concurrency, concurrency)
-        assert trial.commits > 0
-        if trial.commits_per_run <= most:
+        needed.append(trial.commits_per_run)
+        if 0 < needed[-1] <= most:
             return
-    pytest.fail(f"{trial.commits_per_run} commits per {BENCHMARKS[name].unit}, at most {most} allowed")
+    pytest.fail(f"{needed} commits per {BENCHMARKS[name].unit}, at most {most} allowed")
 
 
 @pytest.mark.parametrize(("name", "peer", "commits"), [("B2", "alone", 1.0), ("B3", "stock", 15.0)])
