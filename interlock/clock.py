@@ -6,8 +6,6 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Protocol
 
-from interlock import errors
-
 
 class Clock(Protocol):
     """What the plane needs of a clock. `now` is aware UTC and never runs backwards."""
@@ -30,27 +28,6 @@ class SystemClock:
     async def sleep_until(self, t: datetime) -> None:
         while (left := (t - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - the clock may stand still meanwhile
             await asyncio.sleep(min(left, 3600.0))
-
-
-class Steady:
-    """Any clock, held to never run backwards. Raises ConfigurationError for one that tells no aware time."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last = self._told()
-
-    def now(self) -> datetime:
-        self._last = max(self._last, self._told())
-        return self._last
-
-    async def sleep_until(self, t: datetime) -> None:
-        await self._clock.sleep_until(t)
-
-    def _told(self) -> datetime:
-        now = self._clock.now()
-        if not isinstance(now, datetime) or now.tzinfo is None:
-            raise errors.ConfigurationError(f"the clock says {now!r}", "let now() give an aware datetime, in UTC")
-        return now.astimezone(UTC)
 
 
 def iso(t: datetime) -> str:

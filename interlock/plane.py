@@ -105,8 +105,7 @@ class ControlPlane:
         home = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
         settings = settings or Settings.load(home)
         policies = settings.policies if policies is None else policies
-        steady = clocks.SystemClock() if clock is None else clocks.Steady(clock)
-        return _Opening(Options(url, policies, steady, settings, tenant, home, read_only))
+        return _Opening(Options(url, policies, clock or clocks.SystemClock(), settings, tenant, home, read_only))
 
     @classmethod
     async def _open(cls, options: Options) -> ControlPlane:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import datetime, timedelta
-
 import pytest
 
 from interlock import Agent, ControlPlane, errors
-from tests.graphs.office import START_TIME, buying, office
+from tests.graphs.office import buying, office
 
 
 async def test_looking_at_the_policies_first_does_not_keep_the_engine_from_starting() -> None:
@@ -36,33 +33,3 @@ async def test_a_closed_plane_says_so() -> None:
     for use in (plane.ready(), plane.call_tool("x", {}, actor="agent:x"), plane.start("w", {}, requester="person:x")):
         with pytest.raises(errors.StorageError, match="closed"):
             await use
-
-
-class Unsteady:
-    """A clock that a test sets as it likes."""
-
-    def __init__(self, now: datetime) -> None:
-        self.time = now
-
-    def now(self) -> datetime:
-        return self.time
-
-    async def sleep_until(self, t: datetime) -> None:
-        await asyncio.sleep(3600)
-
-
-async def test_time_never_runs_backwards_whatever_the_clock_says() -> None:
-    clock = Unsteady(START_TIME)
-    async with office(buying(), clock=clock) as plane:
-        for hours in (0, -5, 3, -1):
-            clock.time = START_TIME + timedelta(hours=hours)
-            case = await plane.start("buying", {"total": 1}, requester="person:ana")
-            assert (await plane.wait(case.id, timeout=30)).status == "completed"
-        times = [event["at"] async for event in plane.ledger.export()]
-        assert times == sorted(times)
-        assert {time[11:13] for time in times} == {"08", "11"}
-
-
-async def test_a_clock_without_a_zone_is_refused_at_once() -> None:
-    with pytest.raises(errors.ConfigurationError, match="the clock says"):
-        await ControlPlane.open(":memory:", clock=Unsteady(datetime(2026, 1, 1)))  # noqa: DTZ001

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START
 
-from interlock import Agent, ControlPlane, Person, Rule, Workflow, errors
+from interlock import Agent, ControlPlane, Person, Workflow, errors
 from tests.graphs.office import State, office
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,21 +42,6 @@ def test_what_is_no_actor(make: Callable[[], Any]) -> None:
     with pytest.raises(errors.InputError) as refused:
         make()
     assert refused.value.hint
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        {"when": lambda task, case: True},
-        {"when": True, "prefer": "person"},
-        {"when": lambda task, case: True, "prefer": {"skill": "buying"}},
-        {"when": lambda task, case: True, "assign": {"skil": "buying"}},
-        {"when": lambda task, case: True, "assign": 3},
-    ],
-)
-def test_what_is_no_rule(rule: dict[str, Any]) -> None:
-    with pytest.raises(errors.ConfigurationError):
-        Rule(**rule)
 
 
 def test_leave_is_given_in_pairs() -> None:
