@@ -413,12 +413,15 @@ async def test_close_while_threads_commit_gives_each_a_result_or_a_clear_error(p
     await again.close()
 
 
+_OURS = ("interlock-committer", "interlock-reader")
+
+
 async def test_no_thread_is_left_after_close(path: object) -> None:
     before = threading.active_count()
     db = await Database.open(f"sqlite:///{path}")
     await asyncio.gather(*(db.read(targets) for _ in range(20)))
     await db.commit(put("one"))
     await db.close()
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("interlock-")]
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(_OURS)]
     assert not left
     assert threading.active_count() <= before + 5  # the loop's own pool
