@@ -39,6 +39,6 @@ BENCHMARKS = {
         "case",
         step_tax.PEERS,
         {1: 60, 16: 320},
-        {("saver", 1): 8, ("saver", 16): 1.5, ("graph", 16): 2, ("tasks", 16): 3},
+        {("saver", 1): 8, ("saver", 16): 1.5, ("graph", 16): 1.5, ("tasks", 16): 3},
     ),
 }

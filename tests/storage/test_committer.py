@@ -413,15 +413,13 @@ async def test_close_while_threads_commit_gives_each_a_result_or_a_clear_error(p
     await again.close()
 
 
-_OURS = ("interlock-committer", "interlock-reader")
-
-
 async def test_no_thread_is_left_after_close(path: object) -> None:
-    before = threading.active_count()
+    before, there = threading.active_count(), set(threading.enumerate())  # pools of earlier tests
     db = await Database.open(f"sqlite:///{path}")
     await asyncio.gather(*(db.read(targets) for _ in range(20)))
     await db.commit(put("one"))
     await db.close()
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(_OURS)]
+    new = set(threading.enumerate()) - there
+    left = [thread.name for thread in new if thread.name.startswith("interlock-")]
     assert not left
     assert threading.active_count() <= before + 5  # the loop's own pool
