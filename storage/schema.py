@@ -29,7 +29,7 @@ _INTEGERS = {
 }  # fmt: skip
 _BYTES = {
     "checkpoint", "metadata", "value", "input", "assign", "result", "error", "reasons", "action", "need", "eligible",
-    "evidence", "output_schema", "decision", "data", "args", "labels", "salt",
+    "evidence", "output_schema", "decision", "data", "args", "labels", "salt", "chain",
 }  # fmt: skip
 _REALS = {"seconds"}
 _DEFAULTS = {
@@ -79,7 +79,8 @@ _table(
 _table(
     "cases",
     "tenant case_id seq workflow version graph_digest key input_digest input parent_id requester trusted status reason"
-    " paused priority sequence epoch assign snapshot autonomy started_at updated_at ended_at due result error",
+    " paused priority sequence epoch assign snapshot autonomy started_at updated_at ended_at due result error"
+    " object",
     "tenant case_id",
     UniqueConstraint("tenant", "workflow", "key", name="uq_cases_key"),
     _index("cases_status", "tenant", "status", "seq"),
@@ -97,7 +98,7 @@ _table(
     "inbox",
     "tenant id seq kind case_id workflow task checkpoint_ns effect_key action digest requester authority need eligible"
     " reasons evidence evidence_hash output_schema assignee stage due status claimed_by claimed_at decision decided_by"
-    " decided_at comment policy_version opened_at used_at",
+    " decided_at comment policy_version opened_at used_at chain delegated_to",
     "tenant id",
     _index("inbox_status", "tenant", "status", "kind", "seq"),
     _index("inbox_case", "tenant", "case_id", "status"),
@@ -125,7 +126,8 @@ _table(
 _table(
     "effects",
     "tenant effect_key case_id checkpoint_ns task tool slot digest args actor effect status result error amount"
-    " currency attempt item_id policy_version business_key by seconds intent_at outcome_at",
+    " currency attempt item_id policy_version business_key by seconds intent_at outcome_at system counterparty"
+    " compensates",
     "tenant effect_key",
     _index("effects_case", "tenant", "case_id"),
     _index("effects_status", "tenant", "status"),
@@ -154,6 +156,8 @@ _table(
 _table("heads", "tenant stream seq hash", "tenant stream")
 _table("payloads", "tenant hash salt data erased_at", "tenant hash")
 _table("seals", "tenant stream seq hash at key_id signature", "tenant stream seq")
+_table("archives", "tenant stream seq hash file at", "tenant stream seq")
+_table("delegations", "tenant id giver taker authority from_at until_at by comment at revoked_at", "tenant id")
 _table("actors", "tenant id data at", "tenant id")
 _table("switches", "tenant target state by comment at", "tenant target")
 _table("registries", "tenant kind value labels source at", "tenant kind value")

@@ -1,3 +1,3 @@
 """Alembic migrations of the database."""
 
-HEAD = "0001"
+HEAD = "0002"

@@ -1,0 +1,58 @@
+"""Governance in depth: delegated authority, escalation, compensation, objects of cases, archives of the ledger."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_ADDED = [
+    ("cases", "object", sa.Text),
+    ("effects", "system", sa.Text),
+    ("effects", "counterparty", sa.Text),
+    ("effects", "compensates", sa.Text),
+    ("inbox", "chain", sa.LargeBinary),
+    ("inbox", "delegated_to", sa.Text),
+]
+
+
+def upgrade() -> None:
+    for table, column, kind in _ADDED:
+        op.add_column(table, sa.Column(column, kind(), nullable=True))
+    op.create_table(
+        "delegations",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("giver", sa.Text(), nullable=True),
+        sa.Column("taker", sa.Text(), nullable=True),
+        sa.Column("authority", sa.Text(), nullable=True),
+        sa.Column("from_at", sa.Text(), nullable=True),
+        sa.Column("until_at", sa.Text(), nullable=True),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column("at", sa.Text(), nullable=True),
+        sa.Column("revoked_at", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "id", name="pk_delegations"),
+    )
+    op.create_table(
+        "archives",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=True),
+        sa.Column("file", sa.Text(), nullable=True),
+        sa.Column("at", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "stream", "seq", name="pk_archives"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("archives")
+    op.drop_table("delegations")
+    for table, column, _ in reversed(_ADDED):
+        with op.batch_alter_table(table) as batch:
+            batch.drop_column(column)
