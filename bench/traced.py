@@ -49,7 +49,7 @@ def run_traced(benchmark: str, peer: str, runs: int, concurrency: int, sync_ms: 
         trace = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={_CALLS}", "-o", str(log)]
         delay = ["-e", f"inject={_CALLS}:delay_enter={round(1000 * sync_ms)}"] if sync_ms else []
         trial = [sys.executable, "-m", "bench.alone", benchmark, peer, str(runs), str(concurrency)]
-        done = subprocess.run([*trace, *delay, *trial], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run([*trace, *delay, *trial], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own commands
         if done.returncode != 0:
             print(f"not traced: {done.stderr.strip()[-300:]}", file=sys.stderr)
             return None

@@ -75,7 +75,7 @@ class Context:
             at, sentences = iso(self._clock.now()), self._settings.sentence_vectors
             plan = await self._run(lambda: plan_ingest(source, documents, before, at, with_sentences=sentences))
             for batch in batches(plan.added):
-                await self._run(lambda batch=batch: shelf.write(batch, before))  # type: ignore[misc]
+                await self._run(lambda batch=batch: shelf.write(batch, before))  # type: ignore[misc]  # the default binds the batch; mypy cannot infer it
             counts = {"ingested": len(plan.added), "unchanged": plan.unchanged, "skipped": len(plan.skipped)}
             number = await self._commit(shelf, before, plan.change(source), counts)
         return Ingested(len(plan.added), plan.unchanged, plan.skipped, number)

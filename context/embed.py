@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import httpx
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import tenacity
 from numpy.typing import NDArray
 from tokenizers import Tokenizer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-import bm25s  # type: ignore[import-untyped]
+import bm25s  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
-import Stemmer  # type: ignore[import-not-found]
+import Stemmer  # type: ignore[import-not-found]  # an extension module without stubs
 from numpy.typing import NDArray
 
 from interlock.context.document import Chunk

@@ -101,7 +101,7 @@ class CmmsStore:
         """
         if self.loaded() != reference.digest:
             self._replace(reference)
-        counts = ((table, self._rows(f"SELECT count(*) AS n FROM {table}")) for table in _REFERENCE)  # noqa: S608
+        counts = ((table, self._rows(f"SELECT count(*) AS n FROM {table}")) for table in _REFERENCE)  # noqa: S608  # our own names
         return {table: rows[0]["n"] for table, rows in counts}
 
     def _replace(self, reference: Reference) -> None:
@@ -118,7 +118,7 @@ class CmmsStore:
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 (names from the list above)
                 if rows:
                     marks = ", ".join("?" * len(rows[0]))
-                    db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608
+                    db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  # as above
             db.execute("INSERT OR REPLACE INTO meta VALUES ('reference', ?)", (reference.digest,))
 
     # -- reads
@@ -144,7 +144,7 @@ class CmmsStore:
         """
         where, params = ("asset = ? AND ", [asset]) if asset else ("", [])
         of_codes = f"code IN ({', '.join('?' * len(codes))}) AND " if codes else ""
-        sql = f"SELECT id, code, preventive, minutes FROM history WHERE {where}{of_codes}finished < ?"  # noqa: S608
+        sql = f"SELECT id, code, preventive, minutes FROM history WHERE {where}{of_codes}finished < ?"  # noqa: S608  # fixed texts
         rows = self._rows(sql + " ORDER BY finished DESC, id", [*params, *codes, before])
         named = [(code, [row for row in rows if row["code"] == code]) for code in codes]
         return {
@@ -244,7 +244,7 @@ class CmmsStore:
         after = _STEPS[step]
         place = _STAGES.index(after)
         sets = "".join(f"{name} = ?, " for name in values)
-        sql = f"UPDATE work_orders SET {sets}status = ? WHERE id = ? AND status = ?"  # noqa: S608
+        sql = f"UPDATE work_orders SET {sets}status = ? WHERE id = ? AND status = ?"  # noqa: S608  # our own columns
         with self._write() as db:
             db.execute(sql, (*values.values(), after, order, _STAGES[place - 1]))
         current = self.work_order(order)
