@@ -190,9 +190,14 @@ class ControlPlane:
         self._bound = False
         return self.services.tools.register(target, **options)
 
-    def register_registry(self, kind: str, lookup: Callable[..., Any], *, source: str, canonical: Any = None) -> None:
-        """Register known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value."""
-        self.services.tools.register_registry(kind, lookup, source=source, canonical=canonical)
+    def register_registry(
+        self, kind: str, lookup: Callable[..., Any], *, source: str, canonical: Any = None, find: Any = None
+    ) -> None:
+        """Register known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value.
+
+        `canonical(text)` brings a value into one form, `find(text)` gives the values of the kind that a text holds.
+        """
+        self.services.tools.register_registry(kind, lookup, source=source, canonical=canonical, find=find)
 
     def register_facts(
         self, name: str, fn: Callable[..., Any], *, actions: Iterable[str], types: Mapping[str, str]

@@ -65,7 +65,8 @@ class Unsure:
 class ToolSpec:
     """A registered tool. `call` runs it, `arguments` validates; both are made by the registry.
 
-    `timeout` is in seconds, None takes the plane's setting. `rate` is (calls, seconds).
+    `timeout` is in seconds, None takes the plane's setting. `rate` is (calls, seconds). `targets` gives the kind of an
+    argument whose values are traced, or a tuple of kinds for a text: what is found of them in it is traced.
     """
 
     name: str
@@ -79,7 +80,7 @@ class ToolSpec:
     effect: Literal["read", "write"] = "write"
     resource: str | Callable[[Any], str | None] | None = None
     money: str | Callable[[Any], Money | None] | None = None
-    targets: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     idempotent: bool | str | Callable[[Any], bool | str | None] = False
     reconcile: Callable[..., Any] | None = None
     compensate: Callable[..., Any] | None = None

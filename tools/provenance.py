@@ -28,6 +28,7 @@ __all__ = ["Provenance", "Untrusted", "untrusted_fields"]
 
 Path = tuple[str, ...]
 Form = Callable[[str], str | None]
+Find = Callable[[str], Iterable[str]]
 
 _CASE = "SELECT workflow, version, input, trusted FROM cases WHERE tenant = ? AND case_id = ?"
 _SAID = (
@@ -96,7 +97,7 @@ class Provenance:
             return {}
         fresh = list(recent)  # here: the query runs in another thread
         seen = await self._db.read(lambda tx: self._seen(tx, attempt, fresh))
-        return {arg: await self._of(attempt.args.get(arg), kind, seen, ctx) for arg, kind in targets.items()}
+        return {arg: await self._of(attempt.args.get(arg), kinds, seen, ctx) for arg, kinds in targets.items()}
 
     def register(self, tx: Transaction, attempt: Attempt, at: str) -> None:
         """After a call of a tool with `registers=kind`: its targets of that kind are known from now on."""
@@ -108,12 +109,27 @@ class Provenance:
         for value in filter(None, map(form, _leaves(named))):
             tx.execute(_REGISTER, (tenant, kind, orjson.dumps(value), attempt.name, at))
 
-    async def _of(self, value: Any, kind: str, seen: _Seen, ctx: ToolContext) -> set[str]:
-        values = [] if value is None else list(_leaves(value))
+    async def _of(self, value: Any, kinds: str | tuple[str, ...], seen: _Seen, ctx: ToolContext) -> set[str]:
+        values = [] if value is None else self._values(list(_leaves(value)), kinds)
         if not values:
             return {"absent"}
-        found = [await self._one(one, kind, seen, ctx) for one in values]
+        found = [await self._one(one, kind, seen, ctx) for kind, one in values]
         return set.intersection(*found) or {"unknown"}
+
+    def _values(self, texts: list[str], kinds: str | tuple[str, ...]) -> list[tuple[str, str]]:
+        """What is traced of an argument, with its kind: every text of it, or what is found in these texts."""
+        if isinstance(kinds, str):
+            return [(kinds, text) for text in texts]
+        return [(kind, one) for kind in kinds for text in texts for one in self._inside(kind, text)]
+
+    def _inside(self, kind: str, text: str) -> list[str]:
+        registry = self._tools.registries.get(kind)
+        if registry is None or registry.find is None:
+            raise refused("facts", f"the registry of {kind} does not say how to find one in a text")
+        try:
+            return list(registry.find(text))
+        except Exception as exc:
+            raise refused("facts", f"looking for {kind} in a text failed: {type(exc).__name__}: {exc}") from exc
 
     async def _one(self, value: str, kind: str, seen: _Seen, ctx: ToolContext) -> set[str]:
         registry = self._tools.registries.get(kind)
@@ -121,12 +137,13 @@ class Provenance:
         wanted = form(value)
         if wanted is None:
             raise refused("facts", f"{value!r} has no form as {kind}")
-        origins = {"input"} if any(_holds(text, wanted, form) for text in seen.input) else set[str]()
+        find = registry.find if registry is not None else None
+        origins = {"input"} if any(_holds(text, wanted, form, find) for text in seen.input) else set[str]()
         origins |= {"person"} if any(form(text) == wanted for text in seen.person) else set()
         origins |= {"output"} if any(form(text) == wanted for text in seen.output) else set()
         origins |= {"registry"} if await self._registered(kind, wanted, registry, ctx) else set()
         if not origins:
-            return {"untrusted"} if any(_holds(text, wanted, form) for text in seen.untrusted) else {"unknown"}
+            return {"untrusted"} if any(_holds(text, wanted, form, find) for text in seen.untrusted) else {"unknown"}
         return origins
 
     async def _registered(self, kind: str, value: str, registry: Registry | None, ctx: ToolContext) -> bool:
@@ -205,10 +222,17 @@ def _form(registry: Registry | None) -> Form:
     return form
 
 
-def _holds(text: str, wanted: str, form: Form) -> bool:
-    """Whether a text is the value, or holds it as a whole token: `a@b.com` is no token of `xa@b.com.evil`."""
+def _holds(text: str, wanted: str, form: Form, find: Find | None = None) -> bool:
+    """Whether a text is the value, or holds it as a whole token: `a@b.com` is no token of `xa@b.com.evil`.
+
+    A kind that knows how its values stand in a text looks for itself.
+    """
     if form(text) == wanted:
         return True
+    if find is not None:
+        with suppress(Exception):  # as with canonical forms, it reads whatever was said
+            return any(form(one) == wanted for one in find(text))
+        return False
     token = re.escape(wanted)
     plain = unicodedata.normalize("NFC", text)
     return re.search(rf"(?<![\w@.+\-]){token}(?![\w@+\-]|\.\w)", plain) is not None if wanted else False

@@ -42,12 +42,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Registry:
-    """Known targets of one kind (accounts, addresses). `canonical` brings values into one form."""
+    """Known targets of one kind (accounts, addresses). `canonical` brings values into one form, `find` gives those in a
+    text; without it a text holds a value that stands in it as a whole token.
+    """
 
     kind: str
     lookup: Callable[..., Any]
     source: str
     canonical: Callable[[str], str] | None = None
+    find: Callable[[str], Iterable[str]] | None = None
 
 
 @dataclass
@@ -106,15 +109,21 @@ class Tools:
         _put(self.facts, name, new)
 
     def register_registry(
-        self, kind: str, lookup: Callable[..., Any], *, source: str, canonical: Callable[[str], str] | None = None
+        self,
+        kind: str,
+        lookup: Callable[..., Any],
+        *,
+        source: str,
+        canonical: Callable[[str], str] | None = None,
+        find: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         """Known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value.
 
         Raises ConfigurationError on what is no function, Conflict on a kind that is taken.
         """
-        if not callable(lookup) or not (canonical is None or callable(canonical)):
-            raise errors.ConfigurationError(f"registry {kind!r}: {lookup!r}, {canonical!r}", "give functions")
-        _put(self.registries, kind, Registry(kind, lookup, source, canonical))
+        if not callable(lookup) or not all(fn is None or callable(fn) for fn in (canonical, find)):
+            raise errors.ConfigurationError(f"registry {kind!r}: {lookup!r}, {canonical!r}, {find!r}", "give functions")
+        _put(self.registries, kind, Registry(kind, lookup, source, canonical, find))
 
     def get(self, name: str) -> ToolSpec:
         """The tool of an exact name. Raises NotFound."""
@@ -149,6 +158,8 @@ def make_spec(target: Any, options: Mapping[str, Any]) -> ToolSpec:
     given["timeout"] = _timeout(name, given.get("timeout"))
     given["rate"] = _rate(given.get("rate"))
     given["untrusted_output"] = _untrusted(name, given)
+    if isinstance(given.get("targets"), Mapping):
+        given["targets"] = {arg: tuple(of) if isinstance(of, list) else of for arg, of in given["targets"].items()}
     try:
         spec = ToolSpec(name, target, description, call=call, arguments=arguments, **given)
     except TypeError as exc:
@@ -166,7 +177,7 @@ def _check_options(spec: ToolSpec) -> None:
         "scope": isinstance(spec.scope, str),
         "registers": spec.registers is None or isinstance(spec.registers, str),
         "sandbox": isinstance(spec.sandbox, bool),
-        "targets": isinstance(spec.targets, Mapping) and all(isinstance(kind, str) for kind in spec.targets.values()),
+        "targets": isinstance(spec.targets, Mapping) and all(map(_kinds, spec.targets.values())),
         "reconcile": spec.reconcile is None or callable(spec.reconcile),
         "compensate": spec.compensate is None or callable(spec.compensate),
         "resource": spec.resource is None or isinstance(spec.resource, str) or callable(spec.resource),
@@ -204,6 +215,11 @@ def _kind(target: Any, options: dict[str, Any]) -> tuple[Call, Arguments, str]:
         raise errors.ConfigurationError(f"{target!r} is no tool", "give a function, a LangChain tool or {url, method}")
     arguments = from_schema(schema) if schema is not None else from_function(target)
     return call_function(target), arguments, described or (target.__doc__ or "").strip()
+
+
+def _kinds(value: Any) -> bool:
+    """Whether it is a kind, or several to be found in a text."""
+    return isinstance(value, str) or (isinstance(value, tuple) and all(isinstance(kind, str) for kind in value))
 
 
 def _name_of(target: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from interlock import errors
 from interlock.oversight.inbox import Decision
 from interlock.storage.claim import CLAIM
 from interlock.tools.contract import ToolResult
@@ -49,7 +51,7 @@ async def send(one: Plant, to: Any, slot: int = 0, **where: Any) -> ToolResult:
     return await one.gateway.call("mail.send", {"to": to}, one.site(**where), slot=slot)
 
 
-async def origins(one: Plant, to: Any, slot: int = 0, **where: Any) -> set[str]:
+async def traced(one: Plant, name: str, args: dict[str, Any], slot: int = 0, **where: Any) -> dict[str, set[str]]:
     """The origins that the policies saw, read from the question or the decision."""
     seen: list[dict[str, set[str]]] = []
     trace = one.gateway.judge.provenance.trace
@@ -59,9 +61,13 @@ async def origins(one: Plant, to: Any, slot: int = 0, **where: Any) -> set[str]:
         return seen[-1]
 
     one.gateway.judge.provenance.trace = noted  # type: ignore[method-assign]  # to look at what it gives
-    await send(one, to, slot, **where)
+    await one.gateway.call(name, args, one.site(**where), slot=slot)
     one.gateway.judge.provenance.trace = trace  # type: ignore[method-assign]
-    return seen[0]["to"]
+    return seen[0]
+
+
+async def origins(one: Plant, to: Any, slot: int = 0, **where: Any) -> set[str]:
+    return (await traced(one, "mail.send", {"to": to}, slot, **where))["to"]
 
 
 async def test_a_token_of_the_input_is_input(one: Plant) -> None:
@@ -177,3 +183,63 @@ async def test_what_this_task_has_just_read_counts_before_it_is_committed(one: P
         assert await origins(one, "real@acme.com") == {"output"}
     finally:
         CLAIM.reset(token)
+
+
+HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+")
+
+
+async def test_values_are_found_in_a_text_as_their_kind_says(one: Plant) -> None:
+    async def post(text: Any) -> str:
+        return await one.world.act(f"post {text}")
+
+    def lookup(host: str, ctx: Any) -> list[str] | None:
+        return [] if host == "known.org" else None
+
+    one.tools.register_registry("host", lookup, source="crm", canonical=str.casefold, find=HOST.findall)
+    one.tools.register(post, name="blog.post", system="blog", targets={"text": ["host"]})
+    one.bind()
+    await one.case(value=json.dumps({"text": "see Acme.com, and (b.org)"}))
+
+    async def found(text: Any, slot: int) -> set[str]:
+        return (await traced(one, "blog.post", {"text": text}, slot))["text"]
+
+    assert await found("nothing to see", 0) == {"absent"}
+    assert await found("go to ACME.com and b.org", 1) == {"input"}
+    assert await found(["known.org", "Known.ORG"], 2) == {"registry"}
+    assert await found("acme.com or acme.com.evil.net", 3) == {"unknown"}
+    assert await found({"deep": ["see evil.net"]}, 4) == {"unknown"}
+
+
+async def test_a_kind_that_cannot_be_found_in_texts_denies(one: Plant) -> None:
+    def find(text: str) -> list[str]:
+        raise OSError("no dictionary")
+
+    async def post(text: str) -> str:
+        return await one.world.act(f"post {text}")
+
+    one.tools.register(post, name="blog.post", system="blog", targets={"text": ["host"]})
+    one.bind()
+    await one.case()
+    result = await one.gateway.call("blog.post", {"text": "a.com"}, one.site())
+    assert [r.policy for r in result.reasons] == ["gateway.facts"]
+    one.tools.register_registry("host", lambda value, ctx: None, source="crm", find=find)
+    result = await one.gateway.call("blog.post", {"text": "a.com"}, one.site(), slot=1)
+    assert "no dictionary" in result.reasons[0].text
+    assert not one.world.done
+
+
+async def test_a_kind_that_fails_on_what_was_said_vouches_for_nothing(one: Plant) -> None:
+    def find(text: str) -> list[str]:
+        if text == "poison":
+            raise ValueError(text)
+        return [text]
+
+    one.tools.register_registry("address", lambda value, ctx: None, source="crm", find=find)
+    await one.case(value=json.dumps({"text": "poison"}))
+    assert await origins(one, "a@b.com") == {"unknown"}
+
+
+def test_kinds_are_texts(one: Plant) -> None:
+    for wrong in ({"text": 1}, {"text": [1]}, ["text"], {"nope": ["host"]}):
+        with pytest.raises(errors.ConfigurationError):
+            one.tools.register(lambda text: text, name="blog.other", targets=wrong)
