@@ -140,9 +140,16 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
     async def wait(case_id: str, until: str = "settled", timeout: float | None = None) -> Any:  # noqa: ASYNC109
         return _case(await plane.wait(case_id, until, timeout))
 
+    async def reload(by: str = "") -> Any:
+        if by:
+            plane.services.actors.get(by)
+        problems = await plane.policies.reload(by)
+        told = [dataclasses.asdict(problem) for problem in problems]
+        return {"taken": not problems, "version": plane.policies.version, "problems": told}
+
     return {
         "decide": decide, "claim": claim, "complete": complete, "cancel": cancel, "pause": pause, "resume": resume,
-        "fork": fork, "switch": switch, "wait": wait,
+        "fork": fork, "switch": switch, "wait": wait, "reload": reload,
     }  # fmt: skip
 
 

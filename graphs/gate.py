@@ -19,6 +19,7 @@ from interlock.money import Money
 from interlock.oversight.actions import Request, Verdict
 from interlock.oversight.inbox import Item, separated
 from interlock.oversight.need import with_approvals
+from interlock.oversight.policy import Edition
 from interlock.tools.edits import edited
 from interlock.tools.tool import performing
 from interlock.tools.waiting import Performance
@@ -40,8 +41,9 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Missing:
-    """A request that is not allowed yet, why, which approvals would change that, and how many were asked before."""
+    """A request that an edition does not allow yet, why, which approvals it wants, and how many were asked before."""
 
+    policies: Edition
     request: Request
     verdict: Verdict
     wanted: Mapping[str, int]
@@ -75,7 +77,7 @@ def approval_node(gate: ApprovalSpec, schema: type[Any], named: TaskSpec | None 
 
 async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance: Performance) -> _Answer:
     """Ask one person after the other until policy allows it, or somebody or something says no."""
-    inbox, policies, used = here.drive.services.inbox, here.drive.services.policies, 0
+    inbox, used = here.drive.services.inbox, 0
     while True:
         items = await inbox.of_effect(asked.effect, tenant=here.drive.case.tenant)
         closed = [item for item in items if not item.open]
@@ -84,6 +86,7 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
             return refusal
         granted = await _granted(here, asked)
         request = with_approvals(asked.request, _counts(granted))
+        policies = here.drive.services.policies.edition
         verdict = policies.decide(request)
         if verdict.allowed:
             return _allowed(here, asked, granted, verdict)
@@ -92,7 +95,7 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
             _note(here, asked, "denied", verdict)
             return _Answer("rejected", [reason.text for reason in verdict.reasons], "denied")
         item = next((item for item in items if item.open), None)
-        item = item or _item(here, gate, asked, granted, _Missing(request, verdict, wanted, len(closed)))
+        item = item or _item(here, gate, asked, granted, _Missing(policies, request, verdict, wanted, len(closed)))
         _note(here, asked, "asked", verdict, item)
         await performance.ask(item, performance.here())
         used = len(closed) + 1
@@ -137,7 +140,7 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
     services, case, counts = here.drive.services, here.drive.case, _counts(granted)
     authority = next(name for name, count in wanted.items() if count > counts.get(name, 0))
     excluded = separated(asked.excluded, [str(item.decided_by) for item in granted])
-    who = services.policies.who(request, authority, services.actors.people(), excluded)
+    who = missing.policies.who(request, authority, services.actors.people(), excluded)
     nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
     return Item(
         # Counted by what was asked: an approval that no longer holds has an item all the same.

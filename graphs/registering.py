@@ -25,10 +25,10 @@ from interlock.observability.ledger import Event
 from interlock.oversight.actions import ActionSpec, Request
 from interlock.oversight.actors import Actor, Person
 from interlock.oversight.inbox import Item
-from interlock.oversight.policy import Policies
+from interlock.oversight.policy import Edition, Policies
 from interlock.tools.provenance import untrusted_fields
 
-__all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agents", "told"]
+__all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agents", "tell_edition", "told"]
 
 
 def compile_for(thing: Any, services: Services, options: Mapping[str, Any]) -> tuple[Workflow, GovernedGraph]:
@@ -110,13 +110,22 @@ def bind_policies(services: Services, registry: Registry) -> None:
 def told(services: Services, tenant: str) -> list[Event]:
     """Under which policies, and with which actors, the events that follow happen; the ledger keeps each once."""
     policies, event = services.policies, services.ledger.event
-    loaded = {"version": policies.version, "files": sorted(policies.files)}
-    first = event("policy.loaded", tenant=tenant, data=loaded, identity=f"policy:{policies.version}")
+    first = event("policy.loaded", tenant=tenant, data=_loaded(policies), identity=f"policy:{policies.version}")
     described = [_described(actor) for actor in services.actors]
     return [
         first,
         *(event("actor.registered", tenant=tenant, data=d, identity=f"actor:{digest(d)}") for d in described),
     ]
+
+
+async def tell_edition(services: Services, tenant: str, edition: Edition, by: str) -> None:
+    """Record that another edition decides from here on, and at whose word: whoever asked for it, or the plane."""
+    data = {**_loaded(edition), "previous": services.policies.version}
+    await services.ledger.record(services.ledger.event("policy.loaded", tenant=tenant, actor=by, data=data))
+
+
+def _loaded(policies: Policies | Edition) -> dict[str, Any]:
+    return {"version": policies.version, "files": sorted(policies.files)}
 
 
 def _described(actor: Actor) -> dict[str, Any]:
@@ -130,7 +139,7 @@ def _described(actor: Actor) -> dict[str, Any]:
 
 def raise_problems(policies: Policies) -> None:
     """Raises PolicyError that names the first problem by file and line, with a suggestion."""
-    problems = policies.check()
+    problems = policies.edition.problems
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise errors.PolicyError(

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,14 @@ from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import CommandServer
 from interlock.graphs.opening import Options, open_services
-from interlock.graphs.registering import bind_policies, compile_for, raise_problems, register_code_agents, told
+from interlock.graphs.registering import (
+    bind_policies,
+    compile_for,
+    raise_problems,
+    register_code_agents,
+    tell_edition,
+    told,
+)
 from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
 from interlock.graphs.tenants import Tenants
@@ -77,6 +85,7 @@ class ControlPlane:
         self._beginning = asyncio.Lock()
         self._bound = self._told = self._started = self._closed = False
         services.start_child = self._start_child
+        services.policies.tell = partial(tell_edition, services, options.tenant)
         services.wake = services.inbox.wake = self._engine.wake
 
     @classmethod

@@ -2,147 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from interlock import errors
-from interlock.ids import Reason, digest
-from interlock.oversight.actions import APPROVE, BUILTINS, ActionSpec, Request, Verdict
+from interlock.oversight.actions import ActionSpec, Request, Verdict
 from interlock.oversight.actors import Person
-from interlock.oversight.contexts import complete_context, person_entities
-from interlock.oversight.explain import Explainer
-from interlock.oversight.need import approval_request, candidates, need, separated
-from interlock.oversight.schema import Action, actions_of
-from interlock.oversight.slices import Slice
-from interlock.oversight.sources import Source, actions_named, applicable, read_source
-from interlock.oversight.statements import Problem, Statement, read_statements
-from interlock.oversight.suggest import closest, did_you_mean
-from interlock.oversight.validate import authorities_named, role_hints, validate
+from interlock.oversight.edition import OPERATOR, Binding, Edition
+from interlock.oversight.sources import Source, read_source
+from interlock.oversight.statements import Problem
 
-__all__ = ["OPERATOR", "ActionSpec", "Policies", "Problem", "Request", "Verdict"]
+__all__ = ["OPERATOR", "ActionSpec", "Edition", "Policies", "Problem", "Request", "Verdict"]
 
-INVALID = "interlock.policies"
-SEPARATION = "interlock.separation"
-# Who lifts a taint and answers exceptions; the shipped policies name this authority.
-OPERATOR = "operator"
+_log = logging.getLogger(__name__)
 
 
 class Policies:
-    """A policy set. Everything is denied until `bind` found it valid.
+    """The edition of the policies that decides now. Everything is denied until `bind` found it valid.
 
+    Who asks more than one question about a call keeps the `edition`: another one may be taken at any time.
     Raises ConfigurationError when the source cannot be read.
     """
 
     def __init__(self, source: Source = None) -> None:
-        self._shipped = source is None
-        self.files = read_source(source)
-        self.version = digest(self.files)[:16]
-        self._problems = [Problem("", 1, 1, "the policies are not bound to actions yet", "call bind, or plane.ready()")]
-        self._hints: list[Problem] = []
-        self._actions: dict[str, Action] = {}
-        self._slices: dict[str, Slice] = {}
-        self._explainers: dict[str, Explainer] = {}
+        self._source = source
+        self._binding: Binding | None = None
+        self._refused: list[Problem] = []
+        self._turn = asyncio.Lock()
+        # Records that an edition is about to decide, and at whose word; set by the plane.
+        self.tell: Callable[[Edition, str], Awaitable[None]] | None = None
+        self.edition = self._edition()
+
+    @property
+    def files(self) -> dict[str, str]:
+        return self.edition.files
+
+    @property
+    def version(self) -> str:
+        return self.edition.version
+
+    def _edition(self, files: Mapping[str, str] | None = None) -> Edition:
+        files = read_source(self._source) if files is None else files
+        return Edition(files, self._binding, shipped=self._source is None)
 
     def bind(self, actions: Iterable[ActionSpec], roles: Collection[str], authorities: Collection[str]) -> None:
         """Generate the schema, validate, and cut the set into slices. May be called again after registrations."""
-        listed = list(actions)
-        names = {spec.name for spec in listed}
-        specs = [*listed, *(spec for spec in BUILTINS if spec.name not in names)]
-        statements, problems = self._read()
-        known = {OPERATOR, *authorities}
-        self._actions = actions_of(specs, known)
-        if self._shipped:
-            everything = {*self._actions, *(parent for action in self._actions.values() for parent in action.parents)}
-            statements = applicable(statements, everything)
-        in_use = {*known, *roles}
-        self._actions = actions_of(specs, known | _unheld(statements, known, in_use))
-        others = actions_named(statements) if self._shipped else ()
-        self._problems = sorted([*problems, *validate(statements, self._actions, others)])
-        self._hints = [] if self._shipped else role_hints(statements, in_use)
-        self._cut(statements)
+        self._binding = Binding(tuple(actions), frozenset(roles), frozenset(authorities))
+        self.edition = self._edition(self.edition.files)
 
-    def _read(self) -> tuple[list[Statement], list[Problem]]:
-        statements: list[Statement] = []
-        problems: list[Problem] = []
-        for file, text in self.files.items():
-            found, wrong = read_statements(file, text)
-            statements += found
-            problems += wrong
-        return statements, problems
+    async def reload(self, by: str = "") -> list[Problem]:
+        """Take what the source holds now if it is valid as a whole, from the next decision on.
 
-    def _cut(self, statements: list[Statement]) -> None:
-        valid = {} if self._problems else self._actions
-        self._slices = {name: Slice(action, statements) for name, action in valid.items()}
-        self._explainers = {}
+        Otherwise the edition that decides stays, and the problems are given here, logged, and kept for `check`.
+        """
+        async with self._turn:
+            bound = self._binding
+            try:
+                found = await asyncio.to_thread(self._edition)
+            except errors.ConfigurationError as exc:
+                return self._refuse([Problem(str(self._source), 1, 1, exc.message, exc.hint)])
+            if found.problems:
+                return self._refuse(found.problems)
+            if self.tell is not None and found.version != self.version:
+                await self.tell(found, by)
+            # Somebody may have registered meanwhile: what was found valid is bound to what there is now.
+            self.edition = found if bound is self._binding else self._edition(found.files)
+            self._refused = []
+            return []
+
+    def _refuse(self, problems: list[Problem]) -> list[Problem]:
+        self._refused = problems
+        for problem in problems:
+            _log.error("the policies were not taken, those of version %s stay: %s", self.version, problem)
+        return problems
 
     def check(self) -> list[Problem]:
-        """What is wrong with the set; empty when it is valid and bound."""
-        return list(self._problems)
+        """What is wrong with the set, or with the one that was not taken last; empty when it is valid and bound."""
+        return list(self._refused or self.edition.problems)
 
     def hints(self) -> list[Problem]:
         """What is valid and still looks odd, as a role that nobody is in."""
-        return list(self._hints)
+        return list(self.edition.hints)
 
     def complete_context(self, action: str, partial: Mapping[str, Any]) -> dict[str, Any]:
         """All attributes of an action's context: what `partial` lacks gets a neutral value."""
-        known = self._actions.get(action)
-        return dict(partial) if known is None else complete_context(known.context, known.spec, partial)
+        return self.edition.complete_context(action, partial)
 
     def decide(self, request: Request) -> Verdict:
         """Allow or deny, with reasons. Never raises: what cannot be evaluated is denied."""
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return Verdict(False, [refusal], self.version)
-        outcome = self._slices[request.action].ask(request)
-        return Verdict(outcome.allowed, self._explainer(request.action).reasons(request, outcome), self.version)
-
-    def _refusal(self, request: Request) -> Reason | None:
-        if self._problems:
-            return Reason(INVALID, f"the policy set is invalid: {self._problems[0]}")
-        if request.action not in self._slices:
-            return Reason(INVALID, f"no action {request.action!r} {did_you_mean(request.action, self._slices)}".strip())
-        if request.action.startswith(APPROVE) and not _independent(request):
-            return Reason(SEPARATION, f"{request.principal} takes part in the case, or is no person")
-        return None
+        return self.edition.decide(request)
 
     def need(self, request: Request) -> dict[str, int] | None:
         """The smallest approval counts (totals by authority) that permit the request; {} if it is permitted already."""
-        if self._refusal(request) is not None:
-            return None
-        part = self._slices[request.action]
-        named = authorities_named(statement.node for statement in part.statements.values())
-        gate = str(request.context.get("authority", ""))
-        return need(part, list(dict.fromkeys(name for name in (gate, *named) if name)), request)
+        return self.edition.need(request)
 
     def who(
         self, request: Request, authority: str, people: Iterable[Person], excluded: Iterable[str] = ()
     ) -> list[str]:
-        """The ids of those who may approve the request under an authority: its holders, whom the policies permit.
-
-        The request's requester and preparers are excluded in any case.
-        """
-        action = APPROVE + request.action
-        barred = separated(excluded, request.context.get("requester"), request.context.get("preparers"))
-        asked = [approval_request(request, authority, p, barred) for p in candidates(people, authority, barred)]
-        if self._problems or action not in self._slices:
-            return []
-        outcomes = self._slices[action].ask_all(asked)
-        return [one.principal for one, outcome in zip(asked, outcomes, strict=True) if outcome.allowed]
+        """The ids of those who may approve the request under an authority; see `Edition.who`."""
+        return self.edition.who(request, authority, people, excluded)
 
     def explain(self, request: Request, people: Iterable[Person] = (), excluded: Iterable[str] = ()) -> dict[str, Any]:
         """Everything about one request: decision, reasons, each policy with its conditions, need, and who."""
-        verdict = self.decide(request)
-        wanted = None if verdict.allowed else self.need(request)
-        listed = list(people)
-        return {
-            "decision": "allowed" if verdict.allowed else "asked" if wanted else "denied",
-            "reasons": [list(reason) for reason in verdict.reasons],
-            "version": self.version,
-            "need": wanted,
-            "who": {name: self.who(request, name, listed, excluded) for name in wanted or {}},
-            "policies": self._conditions(request),
-        }
+        return self.edition.explain(request, people, excluded)
 
     async def simulate(self, candidate: Source, since: datetime | None = None) -> dict[str, Any]:
         """What another set would have decided about past calls. Raises ConfigurationError: this version cannot."""
@@ -150,36 +115,3 @@ class Policies:
             f"the policies {candidate!r} cannot be tried on past calls in this version",
             "try single calls with `interlock policy explain --policies`",
         )
-
-    def _conditions(self, request: Request) -> list[dict[str, Any]]:
-        if self._refusal(request) is not None:
-            return []
-        found = self._explainer(request.action).conditions(request)
-        statements = self._slices[request.action].statements
-        return [
-            {
-                "id": name,
-                "effect": statements[name].node.effect,
-                "file": statements[name].file,
-                "line": statements[name].line,
-                "conditions": [{"text": c.text, "holds": c.holds, "values": c.values} for c in conditions],
-            }
-            for name, conditions in found.items()
-        ]
-
-    def _explainer(self, action: str) -> Explainer:
-        if action not in self._explainers:
-            self._explainers[action] = Explainer(self._slices[action])
-        return self._explainers[action]
-
-
-def _independent(request: Request) -> bool:
-    """Whether an approver is a person and none of those whom the request excludes."""
-    itself, excluded = person_entities([request.principal]), request.context.get("excluded", [])
-    return bool(itself) and isinstance(excluded, list) and itself[0] not in excluded
-
-
-def _unheld(statements: Iterable[Statement], known: set[str], in_use: set[str]) -> set[str]:
-    """Authorities that policies count and nobody holds today, without those that look misspelled."""
-    named = set(authorities_named(statement.node for statement in statements)) - known
-    return {name for name in named if name in in_use or closest(name, in_use) is None}

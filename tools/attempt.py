@@ -13,7 +13,7 @@ from interlock.ids import Reason, digest, effect_key
 from interlock.money import Money
 from interlock.oversight.actors import Actor, Actors
 from interlock.oversight.inbox import Item
-from interlock.oversight.policy import Request
+from interlock.oversight.policy import Edition, Request
 from interlock.storage.database import Row
 from interlock.tools.arguments import Values, finite
 from interlock.tools.contract import ToolSpec
@@ -36,7 +36,8 @@ class Attempt:
     """What is known of a call so far; each step of the gateway fills in its part.
 
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
-    after an edit. `number` counts executions from 1. `patience`: until when it waits for a lease, on the loop's clock.
+    after an edit. `policies`: the edition that judges it, to the end. `number` counts executions from 1. `patience`:
+    until when it waits for a lease, on the loop's clock.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Attempt:
     actor: Actor = field(init=False)
     args: dict[str, Any] = field(init=False)
     values: Values = field(init=False)
+    policies: Edition = field(init=False)
     digest: str = ""
     asked: str = ""
     money: Money | None = None

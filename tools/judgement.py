@@ -52,13 +52,14 @@ class Judge:
         """None: the call may run. An item: a person has to be asked. Raises Refused."""
         self.check_switches(attempt)
         _check_place(attempt)
+        attempt.policies = self._policies.edition
         attempt.facts = await self._facts(attempt, ctx)
         attempt.origins = await self.provenance.trace(attempt, ctx, recent)
         attempt.counterparty = _counterparty(attempt)
         totals = await self._db.read(lambda tx: self.totals(tx, attempt)) if attempt.money else {}
         attempt.used, attempt.totals = [], totals
         attempt.request = self._request(attempt, totals)
-        verdict = self._heard(attempt, self._policies.decide(attempt.request))
+        verdict = self._heard(attempt, attempt.policies.decide(attempt.request))
         return None if verdict.allowed else await self._asked(attempt, verdict)
 
     def check_switches(self, attempt: Attempt) -> None:
@@ -82,7 +83,7 @@ class Judge:
         """Whether the call is allowed with the totals as they are now; a pure function, for inside a commit."""
         assert attempt.request is not None, "decided before"
         context = {**attempt.request.context, "totals": totals}
-        return self._policies.decide(replace(attempt.request, context=context)).allowed
+        return attempt.policies.decide(replace(attempt.request, context=context)).allowed
 
     async def _facts(self, attempt: Attempt, ctx: ToolContext) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -104,7 +105,7 @@ class Judge:
             "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}, "totals": totals,
             "now": self._clock.now(), **attempt.facts,
         }  # fmt: skip
-        context = self._policies.complete_context(spec.name, partial)
+        context = attempt.policies.complete_context(spec.name, partial)
         return Request(spec.name, site.actor, attempt.actor.all_roles, spec.system, context)
 
     def _heard(self, attempt: Attempt, verdict: Verdict) -> Verdict:
@@ -113,15 +114,16 @@ class Judge:
 
     async def _asked(self, attempt: Attempt, verdict: Verdict) -> Item | None:
         """A denied request: None when the approvals that are there permit it, else the next question."""
+        policies = attempt.policies
         assert attempt.request is not None, "decided before"
-        wanted = self._policies.need(attempt.request)
+        wanted = policies.need(attempt.request)
         if not wanted:
             raise Refused(*verdict.reasons)
         granted = await self._granted(attempt, attempt.request)
         if granted.items:
             attempt.request = with_approvals(attempt.request, granted.approvals)
             attempt.approvals, attempt.used = granted.approvals, granted.items
-            if self._heard(attempt, self._policies.decide(attempt.request)).allowed:
+            if self._heard(attempt, attempt.policies.decide(attempt.request)).allowed:
                 return None
             wanted = self._policies.need(attempt.request)
             attempt.used = []
@@ -143,7 +145,7 @@ class Judge:
         authority = next(name for name, count in wanted.items() if count > granted.approvals.get(name, 0))
         excluded = self._excluded(attempt, granted)
         assert attempt.request is not None, "decided before"
-        who = self._policies.who(attempt.request, authority, self._actors.people(), excluded)
+        who = attempt.policies.who(attempt.request, authority, self._actors.people(), excluded)
         return _item(attempt, authority, dict(wanted), who, excluded)
 
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
