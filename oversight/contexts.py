@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,10 @@ from interlock.clock import parse
 from interlock.oversight.actions import ActionSpec
 from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, project, record, record_of
 
-__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "person_entities"]
+__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "earlier_in", "person_entities"]
 
 _PERIODS = record({"day": LONG, "week": LONG, "month": LONG})
+_SPANS = record({"hour": LONG, **_PERIODS["attributes"]})
 _PERSON: CedarType = {"type": "Entity", "name": "Interlock::Person"}
 _FACTS = {"bool": BOOL, "long": LONG, "string": STRING, "set": STRINGS}
 _TEXTS = ("effect", "system", "scope", "workflow", "task", "tenant", "requester", "currency", "autonomy")
@@ -23,11 +24,17 @@ _BASE: dict[str, CedarType] = {
     "amount": LONG,
     "now": {"type": "Extension", "name": "datetime"},
     "tainted": STRINGS,
-    "totals": record({**_PERIODS["attributes"], "by_actor": _PERIODS, "by_counterparty": _PERIODS}),
+    "totals": record(
+        {**_PERIODS["attributes"], "by_actor": _PERIODS, "by_counterparty": _PERIODS, "by_system": _PERIODS}
+    ),
+    "history": record({"done": STRINGS, "begun": STRINGS}),
+    "counts": record({**_SPANS["attributes"], "by_actor": _SPANS, "by_counterparty": _SPANS, "by_system": _SPANS}),
+    "repeats": record({**_SPANS["attributes"], "by_counterparty": _SPANS}),
 }
 _GATE: dict[str, CedarType] = {"authority": STRING, "approved": LONG}
 APPROVE_TYPES: dict[str, CedarType] = {"authority": STRING, "excluded": {"type": "Set", "element": _PERSON}}
 _NEUTRAL: dict[str, Any] = {"Boolean": False, "Long": 0, "String": "", "Set": []}
+_EARLIER = ("history", "counts", "repeats", "totals.by_system")
 _TRUSTED = frozenset({"input", "registry", "person", "output", "absent"})
 
 
@@ -51,6 +58,22 @@ def _fact_types(spec: ActionSpec, taken: Iterable[str]) -> dict[str, CedarType]:
     return {name: _FACTS[kind] for name, kind in spec.facts.items()}
 
 
+def earlier_in(types: Mapping[str, CedarType], paths: Iterable[str]) -> tuple[str, ...]:
+    """What is looked up among earlier calls, of all that is read: `counts.by_actor.day` and the like."""
+    read = ["" if path == "" else f"{path}." for path in paths]
+    leaves = (leaf for name, cedar in types.items() for leaf in _leaves(name, cedar))
+    earlier = (leaf for leaf in leaves if leaf.startswith(tuple(f"{name}." for name in _EARLIER)))
+    return tuple(leaf for leaf in earlier if f"{leaf}.".startswith(tuple(read)))
+
+
+def _leaves(name: str, cedar: CedarType) -> Iterator[str]:
+    if cedar["type"] != "Record":
+        yield name
+        return
+    for part, inner in cedar["attributes"].items():
+        yield from _leaves(f"{name}.{part}", inner)
+
+
 def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: Mapping[str, Any]) -> dict[str, Any]:
     """All attributes of the action's context; what `partial` lacks gets a neutral value.
 
@@ -63,7 +86,11 @@ def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: 
     given.setdefault("approved", partial.get("approvals", {}).get(given.get("authority", ""), 0))
     # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.
     shown = project(types["args"], given.get("args", {}))
-    return {name: shown if name == "args" else _filled(cedar, given.get(name)) for name, cedar in types.items()}
+    return {name: shown if name == "args" else _given(name, cedar, given.get(name)) for name, cedar in types.items()}
+
+
+def _given(name: str, cedar: CedarType, value: Any) -> Any:
+    return _ABSENT[name] if value is None and name in _ABSENT else _filled(cedar, value)
 
 
 def _filled(cedar: CedarType, value: Any) -> Any:
@@ -71,6 +98,9 @@ def _filled(cedar: CedarType, value: Any) -> Any:
         given = value if isinstance(value, Mapping) else {}
         return {name: _filled(sub, given.get(name)) for name, sub in cedar["attributes"].items()}
     return _NEUTRAL[cedar["type"]] if value is None and cedar["type"] in _NEUTRAL else project(cedar, value)
+
+
+_ABSENT = {name: _filled(cedar, None) for name, cedar in _BASE.items() if cedar["type"] == "Record"}
 
 
 def _instant(value: Any) -> Any:

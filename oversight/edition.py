@@ -18,7 +18,7 @@ from interlock.oversight.slices import Slice
 from interlock.oversight.sources import actions_named, applicable
 from interlock.oversight.statements import Problem, Statement, read_statements
 from interlock.oversight.suggest import closest, did_you_mean
-from interlock.oversight.validate import authorities_named, role_hints, validate
+from interlock.oversight.validate import authorities_named, history_problems, role_hints, validate
 
 __all__ = ["OPERATOR", "Binding", "Edition"]
 
@@ -67,6 +67,7 @@ class Edition:
         self.actions = actions_of(specs, known | _unheld(statements, known, self._in_use))
         others = actions_named(statements) if self._shipped else ()
         self.statements = statements
+        problems += [] if self._shipped else history_problems(statements, self.actions)
         self.problems = sorted([*problems, *validate(statements, self.actions, others)])
         valid = {} if self.problems else self.actions
         self._slices = {name: Slice(action, statements) for name, action in valid.items()}

@@ -14,8 +14,7 @@ from cedarpy import pst
 from interlock.ids import Reason
 from interlock.oversight.actions import Request
 from interlock.oversight.slices import Outcome, Slice, policy_set
-from interlock.oversight.statements import Statement, walk
-from interlock.oversight.validate import path_of
+from interlock.oversight.statements import Statement, path_of, walk
 
 __all__ = ["Condition", "Explainer"]
 

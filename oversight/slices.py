@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -13,10 +14,11 @@ import orjson
 from cedarpy import pst
 
 from interlock.oversight.actions import Request
+from interlock.oversight.contexts import earlier_in
 from interlock.oversight.schema import Action, schema_of
-from interlock.oversight.statements import Statement, walk
+from interlock.oversight.statements import Statement, path_of, walk
 
-__all__ = ["Outcome", "Slice", "attributes_read", "matches", "policy_set"]
+__all__ = ["Outcome", "Slice", "attributes_read", "matches", "paths_read", "policy_set"]
 
 _REMEMBERED = 2048
 _FAILED = re.compile(r"policy `(.+?)`")
@@ -39,6 +41,8 @@ class Slice:
         self.policies = policy_set({s.id: s.node for s in self.statements.values()})
         reads = attributes_read(s.node for s in self.statements.values())
         self._names = sorted(action.context if reads is None else reads & action.context.keys())
+        # What has to be looked up among earlier calls: of most actions nothing.
+        self.earlier = earlier_in(action.context, paths_read(s.node for s in self.statements.values()))
         # Only what these policies read is sent and type-checked: parsing the context is most of the cost.
         self._schema = schema_of([replace(action, context={name: action.context[name] for name in self._names})])
         self._entities = lru_cache(maxsize=_REMEMBERED)(self._build_entities)
@@ -134,6 +138,21 @@ def matches(scope: pst.ActionConstraint, action: Action) -> bool:
     if isinstance(scope, pst.ActionEq):
         return isinstance(scope.entity, pst.EntityUid) and scope.entity.id == action.name
     return any(entity.id in (action.name, *action.parents) for entity in scope.entities)
+
+
+def paths_read(nodes: Iterable[pst.Template]) -> set[str]:
+    """The longest dotted paths of the context that policies read; "" where one uses the context as a whole."""
+    whole, parts = Counter[str](), Counter[str]()
+    for part in (part for node in nodes for part in walk(node.clauses)):
+        whole.update(_dotted(part))
+        if isinstance(part, pst.GetAttr):
+            parts.update(_dotted(part.base))
+    return set(whole - parts)
+
+
+def _dotted(node: object) -> list[str]:
+    path = path_of(node)
+    return [".".join(path[1:])] if path and path[0] == "context" else []
 
 
 def attributes_read(nodes: Iterable[pst.Template]) -> set[str] | None:

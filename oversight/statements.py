@@ -14,7 +14,7 @@ from cedarpy import pst
 
 from interlock.oversight.suggest import METHODS, SYNTAX, TYPES, did_you_mean
 
-__all__ = ["Problem", "Statement", "read_statements", "walk"]
+__all__ = ["Problem", "Statement", "path_of", "read_statements", "walk"]
 
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|//[^\n]*)|(?P<text>"(?:\\.|[^"\\])*"|"[^\n]*)|(?P<word>\w+)|(?P<sign>::|&&|\|\||[=!<>]=|.)""", re.S
@@ -88,6 +88,15 @@ def walk(node: Any) -> Iterator[Any]:
             stack.extend(getattr(value, name) for name in reversed(value.__dataclass_fields__))
         elif isinstance(value, dict):
             stack.extend(reversed(list(value.values())))
+
+
+def path_of(node: object) -> list[str] | None:
+    """`["context", "totals", "day"]` of `context.totals.day`; None of anything else."""
+    parts: list[str] = []
+    while isinstance(node, pst.GetAttr):
+        parts.append(node.attr)
+        node = node.base
+    return [node.name, *reversed(parts)] if isinstance(node, pst.Var) else None
 
 
 def _parse(text: str) -> pst.Template:

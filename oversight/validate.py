@@ -10,18 +10,20 @@ import cedarpy
 from cedarpy import pst
 
 from interlock.oversight.cedar_types import CedarType
+from interlock.oversight.contexts import earlier_in
 from interlock.oversight.schema import Action, schema_of
-from interlock.oversight.slices import matches
-from interlock.oversight.statements import Problem, Statement, walk
+from interlock.oversight.slices import matches, paths_read
+from interlock.oversight.statements import Problem, Statement, path_of, walk
 from interlock.oversight.suggest import TYPES, closest, did_you_mean
 
-__all__ = ["authorities_named", "path_of", "role_hints", "validate"]
+__all__ = ["authorities_named", "history_problems", "role_hints", "validate"]
 
 _ACTION = re.compile(r'unrecognized action `Interlock::Action::"(?P<name>.*)"`')
 _TYPE = re.compile(r"unrecognized entity type `(?P<name>.*)`")
 _ATTRIBUTE = re.compile(
     r'(?:attribute|access to optional attribute) `(?P<path>.*)` in context for Interlock::Action::"(?P<action>.*?)"'
 )
+_CALLS = ("read", "write")
 _NO_ACTION = "unable to find an applicable action"
 
 
@@ -131,13 +133,29 @@ def _untested(statement: Statement, actions: Mapping[str, Action]) -> Iterator[P
             )
 
 
-def path_of(node: object) -> list[str] | None:
-    """`["context", "totals", "day"]` of `context.totals.day`; None of anything else."""
-    parts: list[str] = []
-    while isinstance(node, pst.GetAttr):
-        parts.append(node.attr)
-        node = node.base
-    return [node.name, *reversed(parts)] if isinstance(node, pst.Var) else None
+def history_problems(statements: Iterable[Statement], actions: Mapping[str, Action]) -> list[Problem]:
+    """Tools in `context.history` that are not registered, and looks at earlier calls where no tool is called."""
+    tools = [name for name, action in actions.items() if name == action.spec.name and action.spec.effect in _CALLS]
+    found: list[Problem] = []
+    for statement in statements:
+        unknown = sorted(_tools_asked(statement.node.clauses) - set(tools))
+        found += [statement.problem(f"no tool {name!r}", did_you_mean(name, tools), near=name) for name in unknown]
+        matched = _matched(statement, actions)
+        looks = any(earlier_in(action.context, paths_read([statement.node])) for action in matched)
+        if looks and all(action.spec.effect not in _CALLS for action in matched):
+            message = "history, counts and repeats are kept of tools, and this policy applies to none"
+            found.append(statement.problem(message, "name a tool in the scope"))
+    return found
+
+
+def _tools_asked(clauses: object) -> set[str]:
+    """The names that are looked for in `context.history`."""
+    asked: set[str] = set()
+    for node in walk(clauses):
+        path = path_of(node.left) if isinstance(node, pst.BinaryOp) and node.op.startswith("contains") else None
+        if path and path[:2] == ["context", "history"]:
+            asked |= {literal.value for literal in walk(node.right) if isinstance(literal, pst.StringLit)}
+    return asked
 
 
 def authorities_named(nodes: Iterable[object]) -> list[str]:

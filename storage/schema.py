@@ -131,6 +131,8 @@ _table(
     "tenant effect_key",
     _index("effects_case", "tenant", "case_id"),
     _index("effects_status", "tenant", "status"),
+    _index("effects_tool", "tenant", "tool", "intent_at"),
+    _index("effects_system", "tenant", "system", "intent_at"),
 )
 _table(
     "facts",

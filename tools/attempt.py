@@ -36,8 +36,9 @@ class Attempt:
     """What is known of a call so far; each step of the gateway fills in its part.
 
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
-    after an edit. `policies`: the edition that judges it, to the end. `number` counts executions from 1. `patience`:
-    until when it waits for a lease, on the loop's clock.
+    after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls, `read`
+    the tools that this drive has read without a row yet. `number` counts executions from 1. `patience`: until when it
+    waits for a lease, on the loop's clock.
     """
 
     name: str
@@ -71,6 +72,8 @@ class Attempt:
     token: int | None = None
     number: int = 1
     totals: dict[str, Any] = field(default_factory=dict)
+    earlier: dict[str, Any] = field(default_factory=dict)
+    read: frozenset[str] = frozenset()
     patience: float | None = None
 
     def given(self) -> Values:

@@ -140,7 +140,7 @@ class Gateway:
                 return await self._ask(attempt, item)
             if attempt.spec.writes and attempt.site.autonomy == "shadow":
                 return result(attempt, "done", await self._records.shadowed(attempt))
-            if not attempt.spec.writes and not attempt.used:
+            if not attempt.spec.writes and not attempt.used and not attempt.earlier:
                 return await self._read(attempt)
             ended = await self._owned(attempt, self._effect(attempt))
             if isinstance(ended, ToolResult):

@@ -18,6 +18,7 @@ from interlock.oversight.policy import Policies, Request, Verdict
 from interlock.oversight.switches import Switches
 from interlock.tools.attempt import Attempt, Refused, refused
 from interlock.tools.contract import ToolContext
+from interlock.tools.history import earlier, merged
 from interlock.tools.provenance import Provenance
 from interlock.tools.registry import Tools
 
@@ -53,12 +54,15 @@ class Judge:
         self.check_switches(attempt)
         _check_place(attempt)
         attempt.policies = self._policies.edition
+        if self._asks(attempt):
+            recent = list(recent)
+            attempt.read = frozenset(name for name, _ in recent)
         attempt.facts = await self._facts(attempt, ctx)
         attempt.origins = await self.provenance.trace(attempt, ctx, recent)
         attempt.counterparty = _counterparty(attempt)
-        totals = await self._db.read(lambda tx: self.totals(tx, attempt)) if attempt.money else {}
-        attempt.used, attempt.totals = [], totals
-        attempt.request = self._request(attempt, totals)
+        await self._look_back(attempt)
+        attempt.used = []
+        attempt.request = self._request(attempt)
         verdict = self._heard(attempt, attempt.policies.decide(attempt.request))
         return None if verdict.allowed else await self._asked(attempt, verdict)
 
@@ -70,20 +74,38 @@ class Judge:
         if self._switches.state(site.tenant, targets) == "off":
             raise refused("switch", self._switches.why(site.tenant, targets))
 
-    def totals(self, tx: Reader, attempt: Attempt) -> dict[str, Any]:
-        """Sums reserved and settled so far, of the requester, with this actor, with this counterparty."""
-        site, money = attempt.site, attempt.money
-        assert money is not None, "only money has totals"
-        return self._limits.totals(
-            tx, tenant=site.tenant, requester=site.requester, actor=site.actor, counterparty=attempt.counterparty,
-            currency=money.currency, at=self._clock.now(),
-        )  # fmt: skip
-
-    def still(self, attempt: Attempt, totals: dict[str, Any]) -> bool:
-        """Whether the call is allowed with the totals as they are now; a pure function, for inside a commit."""
+    def moved(self, tx: Reader, attempt: Attempt) -> bool:
+        """Whether the call is no longer allowed as things are now; for inside a commit, where that is final."""
+        if attempt.policies.version != self._policies.version:
+            return True
+        if attempt.money is None and not attempt.earlier:
+            return False
+        now = self._sums(tx, attempt)
+        if now == (attempt.totals, attempt.earlier):
+            return False
         assert attempt.request is not None, "decided before"
-        context = {**attempt.request.context, "totals": totals}
-        return attempt.policies.decide(replace(attempt.request, context=context)).allowed
+        context = merged(attempt.request.context, _sums_as_context(*now))
+        return not attempt.policies.decide(replace(attempt.request, context=context)).allowed
+
+    def _asks(self, attempt: Attempt) -> tuple[str, ...]:
+        """What the policies of the tool ask of earlier calls."""
+        part = attempt.policies.slice(attempt.name)
+        return part.earlier if part is not None else ()
+
+    async def _look_back(self, attempt: Attempt) -> None:
+        """What the decision has to know of earlier calls: of most calls nothing."""
+        attempt.totals, attempt.earlier = {}, {}
+        if attempt.money is not None or self._asks(attempt):
+            attempt.totals, attempt.earlier = await self._db.read(lambda tx: self._sums(tx, attempt))
+
+    def _sums(self, tx: Reader, attempt: Attempt) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Money reserved and settled so far, and what the policies ask of earlier calls; none asked, none looked up."""
+        site, money, at = attempt.site, attempt.money, self._clock.now()
+        totals = {} if money is None else self._limits.totals(
+            tx, tenant=site.tenant, requester=site.requester, actor=site.actor, counterparty=attempt.counterparty,
+            currency=money.currency, at=at,
+        )  # fmt: skip
+        return totals, earlier(tx, attempt, self._asks(attempt), at, attempt.read)
 
     async def _facts(self, attempt: Attempt, ctx: ToolContext) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -96,14 +118,14 @@ class Judge:
                 raise refused("facts", f"the facts {facts.name!r} failed: {type(exc).__name__}: {exc}") from exc
         return found
 
-    def _request(self, attempt: Attempt, totals: Mapping[str, Any]) -> Request:
+    def _request(self, attempt: Attempt) -> Request:
         site, spec, money = attempt.site, attempt.spec, attempt.money
         partial = {
             "workflow": site.workflow, "task": site.task, "tenant": site.tenant, "requester": site.requester,
             "preparers": sorted(site.preparers), "args": attempt.args, "autonomy": site.autonomy,
             "amount": money.amount if money else 0, "currency": money.currency if money else "",
-            "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}, "totals": totals,
-            "now": self._clock.now(), **attempt.facts,
+            "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}, "now": self._clock.now(),
+            **attempt.facts, **_sums_as_context(attempt.totals, attempt.earlier),
         }  # fmt: skip
         context = attempt.policies.complete_context(spec.name, partial)
         return Request(spec.name, site.actor, attempt.actor.all_roles, spec.system, context)
@@ -154,6 +176,10 @@ class Judge:
         owners = [owner if owner.startswith(f"{Person.prefix}:") else f"{Person.prefix}:{owner}"] if owner else []
         earlier = [item.decided_by for item in granted.items if item.decided_by]
         return separated(site.requester, site.actor, sorted(site.preparers), owners, earlier)
+
+
+def _sums_as_context(totals: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    return merged({"totals": totals}, found)
 
 
 def _check_place(attempt: Attempt) -> None:

@@ -136,8 +136,9 @@ class Records:
 
     def _intend(self, tx: Transaction, attempt: Attempt) -> None:
         at = self._now()
-        if attempt.money is not None:
-            self._check_totals(tx, attempt)
+        # Sums, counts and policies may have moved since the decision: in the commit they are final.
+        if self._judge.moved(tx, attempt):
+            raise Moved
         self._lease(tx, attempt, at)
         if not effects.intend(tx, attempt, iso(at)):
             raise Moved
@@ -150,12 +151,6 @@ class Records:
             self._reserve(tx, attempt, at)
         tx.append(self._decided(attempt, "allowed", attempt.reasons))
         tx.append(self._intent_event(attempt, iso(at)))
-
-    def _check_totals(self, tx: Transaction, attempt: Attempt) -> None:
-        """Sums may have grown since the decision: in the commit they are final, so here it is decided again."""
-        totals = self._judge.totals(tx, attempt)
-        if totals != attempt.totals and not self._judge.still(attempt, totals):
-            raise Moved
 
     def _lease(self, tx: Transaction, attempt: Attempt, at: datetime) -> None:
         site, claim = attempt.site, claim_at(attempt.site)

@@ -18,11 +18,17 @@ _ADDED = [
     ("inbox", "chain", sa.LargeBinary),
     ("inbox", "delegated_to", sa.Text),
 ]
+_INDEXES = [
+    ("ix_effects_tool", "effects", ["tenant", "tool", "intent_at"]),
+    ("ix_effects_system", "effects", ["tenant", "system", "intent_at"]),
+]
 
 
 def upgrade() -> None:
     for table, column, kind in _ADDED:
         op.add_column(table, sa.Column(column, kind(), nullable=True))
+    for name, table, columns in _INDEXES:
+        op.create_index(name, table, columns)
     op.create_table(
         "delegations",
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -53,6 +59,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("archives")
     op.drop_table("delegations")
+    for name, table, _ in reversed(_INDEXES):
+        op.drop_index(name, table)
     for table, column, _ in reversed(_ADDED):
         with op.batch_alter_table(table) as batch:
             batch.drop_column(column)
