@@ -7,11 +7,9 @@ task that the plane owns -> outcome durable. A read goes the short way: it is re
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from interlock import errors
 from interlock.clock import Clock
@@ -24,7 +22,6 @@ from interlock.oversight.limits import Limits
 from interlock.oversight.policy import Policies, Request
 from interlock.oversight.switches import Switches
 from interlock.settings import Settings
-from interlock.storage.claim import Claim
 from interlock.storage.database import Database
 from interlock.tools import edits, effects
 from interlock.tools.attempt import Attempt, Refused, admit, begin, refused
@@ -32,6 +29,8 @@ from interlock.tools.contract import ToolResult
 from interlock.tools.credentials import Credentials
 from interlock.tools.effects import Outcome
 from interlock.tools.execution import Execution
+from interlock.tools.flights import Flights
+from interlock.tools.fresh import Fresh
 from interlock.tools.judgement import Judge
 from interlock.tools.recall import Recall, question_of, result
 from interlock.tools.records import Moved, Records, claim_at
@@ -40,7 +39,6 @@ from interlock.tools.site import CallSite
 
 __all__ = ["DEV_USER", "Gateway"]
 
-_log = logging.getLogger(__name__)
 # How a flight ends: with the call's result, or because the call has to wait or be judged again.
 Ended = ToolResult | errors.Denied | Moved
 _GLANCE_S = 0.5
@@ -87,9 +85,8 @@ class Gateway:
             db=db, ledger=ledger, inbox=inbox, leases=leases, limits=limits, judge=self.judge,
             execution=self._execution, clock=clock,
         )  # fmt: skip
-        self._flying: dict[tuple[str, str], tuple[str, asyncio.Task[Ended]]] = {}
-        self._seen: WeakKeyDictionary[Claim, set[str]] = WeakKeyDictionary()
-        self._fresh: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome]]] = WeakKeyDictionary()
+        self._flights: Flights[Ended] = Flights()
+        self._fresh = Fresh()
 
     # calling
 
@@ -110,7 +107,7 @@ class Gateway:
         attempt = begin(name, args, site, key=key, approval=approval, slot=slot)
         try:
             admit(attempt, self._tools, self._actors)
-            if not self._never_seen(attempt):
+            if not self._fresh.never_seen(attempt):
                 await self._recall.load(attempt)
             if attempt.row is not None:
                 return await self._recorded(attempt)
@@ -119,21 +116,11 @@ class Gateway:
             await self._records.denied(attempt, no.reasons)
             return result(attempt, "denied", reasons=no.reasons)
 
-    def _never_seen(self, attempt: Attempt) -> bool:
-        """Whether nothing can be recorded yet: the case is driven for the first time, and the call is its first."""
-        claim = claim_at(attempt.site)
-        if claim is None or claim.epoch != 1 or not attempt.site.ns or attempt.approval is not None:
-            return False
-        seen = self._seen.setdefault(claim, set())
-        new = attempt.effect_key not in seen
-        seen.add(attempt.effect_key)
-        return new
-
     async def _new(self, attempt: Attempt) -> ToolResult:
         """Decide and run; decided again as often as something moved before the intent was durable."""
         while True:
             ctx = self._execution.context(attempt)
-            item = await self.judge.decide(attempt, ctx, self._recent(attempt.site))
+            item = await self.judge.decide(attempt, ctx, self._fresh.recent(attempt.site))
             if item is not None:
                 if attempt.approval is not None:
                     await self._recall.load(attempt)  # another caller may have used it up meanwhile
@@ -142,7 +129,7 @@ class Gateway:
                 return result(attempt, "done", await self._records.shadowed(attempt))
             if not attempt.spec.writes and not attempt.used and not attempt.earlier:
                 return await self._read(attempt)
-            ended = await self._owned(attempt, self._effect(attempt))
+            ended = await self._flights.own(attempt, self._effect(attempt)) or Moved()
             if isinstance(ended, ToolResult):
                 return ended
             if isinstance(ended, LeaseHeld):
@@ -171,25 +158,14 @@ class Gateway:
         if claim is None or not attempt.site.ns:
             await self._db.commit(apply, claim=claim)
         else:
-            self._fresh.setdefault(claim, {})[attempt.effect_key] = (attempt, outcome)
+            self._fresh.keep(claim, attempt, outcome)
             claim.later(attempt.site.ns, apply)
         return _ended(attempt, outcome)
 
     def _repeated(self, attempt: Attempt) -> ToolResult | None:
-        """What this drive has read under the same key, although it is not committed yet."""
-        claim = claim_at(attempt.site)
-        known = self._fresh.get(claim, {}).get(attempt.effect_key) if claim is not None else None
-        if known is None:
-            return None
-        if known[0].asked != attempt.asked:
-            raise refused("divergence", f"{attempt.name} was called before with other arguments: a person has to look")
-        return _ended(attempt, known[1])
-
-    def _recent(self, site: CallSite) -> Iterator[tuple[str, Any]]:
-        """Made only when it is asked for: a task may have read a thousand times."""
-        claim = claim_at(site)
-        fresh = self._fresh.get(claim, {}) if claim is not None else {}
-        return ((known.name, outcome.value) for known, outcome in fresh.values() if outcome.status == "done")
+        """What this drive has read under the same key, although it is not committed yet. Raises Refused."""
+        outcome = self._fresh.repeated(attempt)
+        return None if outcome is None else _ended(attempt, outcome)
 
     async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
         """Give other cases the time of one tool call; then the call is refused. Raises Refused.
@@ -205,26 +181,6 @@ class Gateway:
         await self.leases.freed(attempt.site.tenant, str(attempt.resource), seconds)
 
     # effects
-
-    async def _owned(self, attempt: Attempt, work: Coroutine[Any, Any, Ended]) -> Ended:
-        """Run in a task of the plane: LangGraph cancels nodes, and an effect in flight has to end all the same.
-
-        One flight per effect: whoever comes second waits for the first, and finds what it left (Moved).
-        """
-        flight = (attempt.site.tenant, attempt.effect_key)
-        if flight in self._flying:
-            work.close()
-            await asyncio.shield(self._flying[flight][1])
-            return Moved()
-        task = asyncio.create_task(work, name=f"effect {attempt.name}")
-        self._flying[flight] = (attempt.site.case_id, task)
-        task.add_done_callback(lambda done: self._landed(flight, done))
-        return await asyncio.shield(task)
-
-    def _landed(self, flight: tuple[str, str], task: asyncio.Task[Ended]) -> None:
-        del self._flying[flight]
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            _log.error("effect %s could not be recorded: %s", flight[1], failure)
 
     async def _effect(self, attempt: Attempt) -> Ended:
         """From the intent on: between it and the execution nobody else may take the call for a lost one."""
@@ -252,16 +208,16 @@ class Gateway:
         row = attempt.row
         assert row is not None, "only recorded calls come here"
         attempt.number, attempt.version = row["attempt"], row["policy_version"] or ""
-        flying = self._flying.get((attempt.site.tenant, attempt.effect_key))
+        flying = self._flights.of(attempt)
         if flying is not None:
-            return await self._left(attempt, await asyncio.shield(flying[1]))
+            return await self._left(attempt, await asyncio.shield(flying))
         if row["status"] in ("done", "failed"):
             return _ended(attempt, _outcome_of(row))
         if row["status"] == "unknown":
             return await self._answered(attempt)
         return await self._recover(attempt)
 
-    async def _left(self, attempt: Attempt, ended: Ended) -> ToolResult:
+    async def _left(self, attempt: Attempt, ended: Ended | None) -> ToolResult:
         """The result of a flight, or what it left in the database."""
         if isinstance(ended, ToolResult):
             return ended
@@ -271,7 +227,7 @@ class Gateway:
     async def _recover(self, attempt: Attempt) -> ToolResult:
         """An intent without outcome: run again what may be repeated, ask the probe, or else a person."""
         self.judge.check_switches(attempt)
-        return await self._left(attempt, await self._owned(attempt, self._found_out(attempt)))
+        return await self._left(attempt, await self._flights.own(attempt, self._found_out(attempt)))
 
     async def _found_out(self, attempt: Attempt) -> Ended:
         await self._recall.load(attempt)  # a flight may have landed since: from here on nobody else has this one
@@ -299,7 +255,7 @@ class Gateway:
             return _unknown(attempt, item)
         if decision.kind == "approve":
             self.judge.check_switches(attempt)
-            return await self._left(attempt, await self._owned(attempt, self._again(attempt)))
+            return await self._left(attempt, await self._flights.own(attempt, self._again(attempt)))
         if decision.kind == "respond":
             return await self._settle(attempt, Outcome("done", decision.value, by="person"))
         said = f"{item.decided_by} gave it up: {decision.why}"
@@ -307,8 +263,7 @@ class Gateway:
 
     async def drain(self, case_id: str | None = None) -> None:
         """Wait for effects in flight, of one case or all. Each is bounded by its tool's time-out."""
-        while flying := [task for case, task in self._flying.values() if case_id in (None, case)]:
-            await asyncio.wait(flying)
+        await self._flights.drain(case_id)
 
     # questions
 

@@ -370,7 +370,7 @@ async def test_only_reads_and_idempotent_tools_are_tried_again(options: dict[str
 
 async def in_flight(one: Plant) -> None:
     """The intent is durable and the tool runs."""
-    while not one.gateway._flying:  # noqa: ASYNC110 - the gateway has nothing to wait on, and needs nothing
+    while not one.gateway._flights._flying:  # noqa: ASYNC110 - the gateway has nothing to wait on, and needs nothing
         await asyncio.sleep(0)
     await asyncio.sleep(0.01)
 
@@ -380,7 +380,7 @@ async def crashed(one: Plant) -> ToolResult:
     one.world.gate = asyncio.Event()
     call = asyncio.create_task(one.pay())
     await in_flight(one)
-    ((flight, (_, task)),) = one.gateway._flying.items()
+    ((flight, (_, task)),) = one.gateway._flights._flying.items()
     task.cancel()
     await asyncio.wait([call])
     one.world.gate = None
