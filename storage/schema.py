@@ -29,7 +29,7 @@ _INTEGERS = {
 }  # fmt: skip
 _BYTES = {
     "checkpoint", "metadata", "value", "input", "assign", "result", "error", "reasons", "action", "need", "eligible",
-    "evidence", "output_schema", "decision", "data", "args", "labels", "salt", "chain",
+    "evidence", "output_schema", "decision", "data", "args", "labels", "salt", "chain", "ending",
 }  # fmt: skip
 _REALS = {"seconds"}
 _DEFAULTS = {
@@ -80,7 +80,7 @@ _table(
     "cases",
     "tenant case_id seq workflow version graph_digest key input_digest input parent_id requester trusted status reason"
     " paused priority sequence epoch assign snapshot autonomy started_at updated_at ended_at due result error"
-    " object",
+    " object ending",
     "tenant case_id",
     UniqueConstraint("tenant", "workflow", "key", name="uq_cases_key"),
     _index("cases_status", "tenant", "status", "seq"),

@@ -12,6 +12,7 @@ depends_on = None
 
 _ADDED = [
     ("cases", "object", sa.Text),
+    ("cases", "ending", sa.LargeBinary),
     ("effects", "system", sa.Text),
     ("effects", "counterparty", sa.Text),
     ("effects", "compensates", sa.Text),
