@@ -1,7 +1,7 @@
 # Needs only Python >= 3.11 and make. `make demo` and `make test` do all set-up themselves, in .venv.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test real check lint types imports wheel bench lock clean environment
+.PHONY: help demo test real redteam check lint types imports wheel bench lock clean environment
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,10 @@ test: $(VENV)/dev.stamp ## set up everything, then run the tests with coverage o
 
 real: $(VENV)/dev.stamp ## run the slow tests on real alerts, where those lie beside the repository
 	@$(BIN)/python -m pytest -m real $(ARGS)
+
+redteam: $(VENV)/dev.stamp ## run the attack tests, then replay AgentDojo against the gateway
+	@failed=0; $(BIN)/python -m pytest -q tests/redteam || failed=1; \
+	$(BIN)/python -m interlock.evals.redteam $(ARGS) || failed=1; exit $$failed
 
 check: lint types imports wheel ## ruff, mypy --strict, pyright, import-linter, content of the wheel
 
