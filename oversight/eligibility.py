@@ -9,6 +9,7 @@ from interlock import errors
 from interlock.clock import parse
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
+from interlock.oversight.escalation import is_due
 from interlock.oversight.items import Item
 from interlock.oversight.need import separated
 from interlock.oversight.policy import OPERATOR, Policies
@@ -27,7 +28,7 @@ class Eligibility:
     def person(self, by: str) -> Person:
         """The registered person of an id. Raises NotAuthorized for everyone else: agents never decide."""
         try:
-            return self._actors.person(by)
+            return self._actors.person(by if isinstance(by, str) else repr(by))
         except errors.NotFound as exc:
             raise errors.NotAuthorized(f"{by} may not decide", "name a registered person, as person:ana") from exc
 
@@ -37,6 +38,36 @@ class Eligibility:
         refusal = allowed[item.kind](item, person, request)
         if refusal:
             raise errors.NotAuthorized(f"{person.id} may not decide {item.id}: {refusal}", _hint(item))
+
+    def check_taker(self, item: Item, to: Person, request: Request | None, now: datetime) -> None:
+        """Raises NotAuthorized when an item cannot be handed to this person.
+
+        An approval needs somebody who may give it; other items also go to those with the skill of the task.
+        """
+        if item.kind == "approval" or not self._performs_task(item, to, now):
+            self.check(item, to, request)
+
+    def _performs_task(self, item: Item, person: Person, now: datetime) -> bool:
+        """Whether the router could have given the item's task to this person."""
+        skill = str(item.action.get("skill") or "")
+        context = {
+            "workflow": item.workflow, "task": item.task, "tenant": item.tenant, "requester": item.requester,
+            "skill": skill, "skills": sorted(person.skills), "now": now,
+        }  # fmt: skip
+        complete = self._policies.complete_context("task.perform", context)
+        request = Request("task.perform", person.id, person.all_roles, context=complete)
+        return skill in person.skills and self._policies.decide(request).allowed
+
+    def manages(self, item: Item, person: Person) -> bool:
+        """Whether this person may take items out of other people's hands."""
+        owner = self._owner_of(item.workflow)
+        return OPERATOR in person.all_roles or bool(owner and owner in {person.id, person.name, *person.all_roles})
+
+    def absent(self, item: Item, now: datetime) -> str | None:
+        """Who has claimed the item, when they are on leave or gone: their claim keeps nobody else away."""
+        if item.claimed_by is None or item.claimed_by not in self._actors:
+            return item.claimed_by
+        return item.claimed_by if self._actors.person(item.claimed_by).away(now) else None
 
     def _approves(self, item: Item, person: Person, request: Request | None) -> str:
         preparers = request.context.get("preparers") if request else None
@@ -63,13 +94,15 @@ class Eligibility:
     def _resolves(self, item: Item, person: Person, request: Request | None) -> str:
         if item.eligible:
             return "" if _named(item, person) else "the item asks others"
-        owner = self._owner_of(item.workflow)
-        if OPERATOR in person.all_roles or (owner and owner in {person.id, person.name, *person.all_roles}):
+        if self.manages(item, person) or _named(item, person):
             return ""
         return f"exceptions are answered by the role {OPERATOR!r} or the workflow's owner"
 
     def asked(self, item: Item) -> list[str]:
-        """Whom an item asks, for people to see: ids of persons and `role:<role>`. What it names itself comes first."""
+        """Whom an item asks now: ids of persons and `role:<role>`, those of the beginning first."""
+        return list(dict.fromkeys([*self._first(item), *item.handed_to]))
+
+    def _first(self, item: Item) -> list[str]:
         if item.eligible or item.kind == "approval":
             return item.eligible
         if item.kind == "task":
@@ -85,7 +118,7 @@ class Eligibility:
         resolvers = (
             {OPERATOR, self._owner_of(item.workflow)} if item.kind == "exception" and not item.eligible else set()
         )
-        named = {f"role:{role}", *holders}.intersection([*item.eligible, item.assignee])
+        named = {f"role:{role}", *holders}.intersection([*item.eligible, *item.handed_to, item.assignee])
         return bool(named) or role == item.authority or role in resolvers
 
     def still(self, item: Item, request: Request, others: Iterable[str]) -> bool:
@@ -99,7 +132,7 @@ class Eligibility:
 
 def _named(item: Item, person: Person) -> bool:
     names = {person.id, *(f"role:{role}" for role in person.all_roles)}
-    return bool(names.intersection(item.eligible))
+    return bool(names.intersection([*item.eligible, *item.handed_to]))
 
 
 def _hint(item: Item) -> str:
@@ -113,5 +146,5 @@ def _late(item: Item) -> bool:
 
 
 def expired(item: Item, now: datetime) -> bool:
-    """Whether the deadline of an approval has passed. Tasks and exceptions are only late."""
-    return item.kind == "approval" and item.due is not None and now >= parse(item.due)
+    """Whether the last deadline of an approval has passed. Tasks and exceptions are only late."""
+    return item.kind == "approval" and is_due(item.last_due, now)

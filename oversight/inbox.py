@@ -13,8 +13,9 @@ from interlock.observability.ledger import Ledger
 from interlock.oversight import inbox_events
 from interlock.oversight import inbox_rows as rows
 from interlock.oversight.actions import Request
-from interlock.oversight.actors import Actors, Person
-from interlock.oversight.eligibility import Eligibility, expired
+from interlock.oversight.actors import Actors
+from interlock.oversight.custody import Custody
+from interlock.oversight.eligibility import expired
 from interlock.oversight.items import STATUSES, Decision, Item, Kind, check_output
 from interlock.oversight.need import separated
 from interlock.oversight.pages import Page, check_choice, check_limit, position
@@ -35,7 +36,7 @@ class Granted:
     items: list[Item]
 
 
-class Inbox:
+class Inbox(Custody):
     """Questions to people. The engine sets `wake`, the gateway `digest_of` and `request_of`, the plane `owner_of`.
 
     `digest_of(item, args)` and `request_of(item, args)` give digest and request of an edited action; they raise
@@ -45,14 +46,7 @@ class Inbox:
     def __init__(  # noqa: PLR0917  # the layers below, in their order
         self, db: Database, ledger: Ledger, policies: Policies, actors: Actors, clock: Clock, tenant: str = "default"
     ) -> None:
-        self._db = db
-        self._ledger = ledger
-        self._policies = policies
-        self._clock = clock
-        self._tenant = tenant
-        self._eligibility = Eligibility(policies, actors, lambda workflow: self.owner_of(workflow))  # noqa: PLW0108  # set later
-        self.wake: Callable[[str, str], None] = _nobody
-        self.owner_of: Callable[[str], str] = _no_owner
+        super().__init__(db, ledger, policies, actors, clock, tenant)
         self.digest_of: Callable[[Item, Mapping[str, Any]], str] = _no_edit
         self.request_of: Callable[[Item, Mapping[str, Any]], Request | None] = _no_edit
 
@@ -89,9 +83,6 @@ class Inbox:
         """The questions asked for one call, oldest first."""
         return await self._db.read(lambda tx: rows.of_effect(tx, tenant or self._tenant, effect_key))
 
-    async def _load(self, item_id: str, tenant: str | None) -> Item:
-        return await self._db.read(lambda tx: rows.load(tx, tenant or self._tenant, item_id))
-
     def _shown(self, item: Item) -> Item:
         """An item with whom it asks now, where it names nobody itself."""
         return replace(item, eligible=self._eligibility.asked(item))
@@ -115,23 +106,6 @@ class Inbox:
         return apply
 
     # --- answering -------------------------------------------------------------------------------------------------
-
-    async def claim(self, item_id: str, *, by: str, tenant: str | None = None) -> Item:
-        """Take an open item, so that others see it and work time counts.
-
-        Raises NotAuthorized, Conflict (somebody else has it), AlreadyDecided, NotFound.
-        """
-        item = await self._load(item_id, tenant)
-        await self._permitted(item, by, item.request)
-        at = iso(self._clock.now())
-        event = self._event("inbox.claimed", item, by, at, f"claimed:{item.id}:{by}")
-
-        def apply(tx: Transaction) -> Item:
-            if rows.claim(tx, item, by, at):
-                tx.append(event)
-            return rows.load(tx, item.tenant, item.id)
-
-        return await self._db.commit(apply)
 
     async def decide(
         self,
@@ -162,7 +136,7 @@ class Inbox:
         request = self._asked(item, decision)
         await self._permitted(item, by, request)
         if expired(item, self._clock.now()):
-            raise errors.Expired(f"{item.id} was due {item.due}", "ask again, or let it be escalated")
+            raise errors.Expired(f"{item.id} was due {item.last_due}", "ask again")
         return await self._settle(item, self._bound(item, decision), "inbox.decided", request, by=by, comment=comment)
 
     async def complete(
@@ -179,21 +153,6 @@ class Inbox:
         check_output(item, output)
         return await self._settle(item, decision, "inbox.completed", None, by=by, comment=comment)
 
-    async def expire(self, item_id: str, *, tenant: str | None = None) -> Item:
-        """Close an open approval whose deadline has passed; any other item is returned as it is."""
-        item = await self._load(item_id, tenant)
-        now = self._clock.now()
-        if not item.open or not expired(item, now):
-            return item
-        event = self._event("inbox.expired", item, "", iso(now), f"expired:{item.id}")
-
-        def apply(tx: Transaction) -> Item:
-            if rows.expire(tx, item, iso(now)):
-                tx.append(event)
-            return rows.load(tx, item.tenant, item.id)
-
-        return await asyncio.shield(self._commit(apply))
-
     def _asked(self, item: Item, decision: Decision) -> Request | None:
         """The request that a decision is about: that of the edited action after an edit."""
         if decision.kind != "edit":
@@ -209,28 +168,14 @@ class Inbox:
             check_output(item, decision.value)
         return replace(decision, digest=item.digest)
 
-    async def _permitted(self, item: Item, by: str, request: Request | None) -> Person:
-        """The person, if they may answer. A refusal is recorded before it is raised."""
-        try:
-            person = self._eligibility.person(by)
-            self._eligibility.check(item, person, request)
-        except errors.NotAuthorized as exc:
-            await self._denied(item, by, exc)
-            raise
-        return person
-
-    async def _denied(self, item: Item, by: str, exc: errors.NotAuthorized) -> None:
-        data = {"what": f"inbox item {item.id}", "why": exc.message}
-        where = {"tenant": item.tenant, "case_id": item.case_id, "actor": str(by)}
-        await self._ledger.record(self._ledger.event("access.denied", **where, data=data))
-
     async def _settle(
         self, item: Item, decision: Decision, event_type: str, request: Request | None, *, by: str, comment: str
     ) -> Item:
         """One commit: the answer, the case back in the queue, the ledger. Then the engine is woken."""
         at = iso(self._clock.now())
         status = "completed" if event_type == "inbox.completed" else "decided"
-        answer = rows.Answer(decision, by, at, comment or decision.why, self._policies.version, status)
+        version, over = self._policies.version, self._eligibility.absent(item, self._clock.now())
+        answer = rows.Answer(decision, by, at, comment or decision.why, version, status, over)
 
         def apply(tx: Transaction) -> Item:
             settled, first = rows.settle(tx, item, answer)
@@ -241,17 +186,9 @@ class Inbox:
                 tx.append(self._event(event_type, settled, by, at, f"{status}:{item.id}", **told))
             return settled
 
-        try:
+        async with self._refusing(item, by):  # another stage was decided by the same person
             return await asyncio.shield(self._commit(apply))
-        except errors.NotAuthorized as exc:  # another stage was decided by the same person
-            await self._denied(item, by, exc)
-            raise
-
-    async def _commit(self, apply: Callable[[Transaction], Item]) -> Item:
-        """Commit and wake the engine; shielded, since a commit outlives the caller who was cancelled."""
-        item = await self._db.commit(apply)
-        self.wake(item.tenant, item.case_id)
-        return item
+        raise AssertionError("unreachable")
 
     # --- using -----------------------------------------------------------------------------------------------------
 
@@ -286,19 +223,6 @@ class Inbox:
         """`of_effect` inside a transaction."""
         return rows.of_effect(reader, tenant, effect_key)
 
-    def _event(self, type_: str, item: Item, by: str, at: str, identity: str, **data: Any) -> Any:
-        content = {"item": item.id, **data}
-        where = {"tenant": item.tenant, "case_id": item.case_id}
-        return self._ledger.event(type_, **where, actor=by, data=content, identity=identity, at=at)
-
-
-def _nobody(tenant: str, case_id: str) -> None:
-    """Nobody is woken before the engine is there."""
-
 
 def _no_edit(item: Item, args: Mapping[str, Any]) -> NoReturn:
     raise errors.InputError(f"{item.id} cannot be edited", "approve, reject or respond")
-
-
-def _no_owner(workflow: str) -> str:
-    return ""

@@ -9,12 +9,12 @@ from typing import Any
 
 from interlock import errors
 from interlock.ids import canonical
-from interlock.oversight.items import COLUMNS, Decision, Item, from_row, to_row
+from interlock.oversight.items import COLUMNS, YES, Decision, Item, chain_json, from_row, to_row
 from interlock.storage.database import Reader, Transaction
 
 __all__ = [
-    "Answer", "Filter", "answered", "approvals", "claim", "expire", "insert", "load", "of_effect", "scan", "settle",
-    "take", "use", "withdraw",
+    "Answer", "Filter", "answered", "approvals", "claim", "delegate", "escalate", "expire", "insert", "load",
+    "of_effect", "release", "scan", "settle", "take", "use", "withdraw",
 ]  # fmt: skip
 
 _NAMES = ", ".join(COLUMNS)
@@ -24,6 +24,15 @@ _INSERT = (
 )
 _SELECT = f"SELECT seq, {_NAMES} FROM inbox WHERE tenant = ? AND "  # noqa: S608  # our names
 _CLAIM = "UPDATE inbox SET claimed_by = ?, claimed_at = ? WHERE tenant = ? AND id = ? AND status = 'open'"
+_RELEASE = "UPDATE inbox SET claimed_by = NULL, claimed_at = NULL WHERE tenant = ? AND id = ? AND status = 'open'"
+_DELEGATE = (
+    "UPDATE inbox SET delegated_to = ?, claimed_by = NULL, claimed_at = NULL"
+    " WHERE tenant = ? AND id = ? AND status = 'open'"
+)
+_ESCALATE = (
+    "UPDATE inbox SET due = ?, chain = ?, claimed_by = NULL, claimed_at = NULL"
+    " WHERE tenant = ? AND id = ? AND status = 'open'"
+)
 _SETTLE = (
     "UPDATE inbox SET status = ?, decision = ?, decided_by = ?, decided_at = ?, comment = ?, policy_version = ?"
     " WHERE tenant = ? AND id = ? AND status = 'open'"
@@ -36,7 +45,6 @@ _QUEUE = "UPDATE cases SET status = 'queued', updated_at = ? WHERE tenant = ? AN
 _EXPIRE = "UPDATE inbox SET status = 'expired' WHERE tenant = ? AND id = ? AND status = 'open'"
 _USE = "UPDATE inbox SET used_at = ? WHERE tenant = ? AND id = ? AND status = 'decided' AND used_at IS NULL"
 _WITHDRAW = "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND effect_key = ? AND status = 'open'"
-_YES = frozenset({"approve", "edit"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer on its way into the database."""
+    """An answer on its way into the database. A claim of `over` does not stand in its way."""
 
     decision: Decision
     by: str
@@ -60,6 +68,7 @@ class Answer:
     comment: str
     policy_version: str
     status: str
+    over: str | None = None
 
 
 def insert(tx: Transaction, item: Item) -> bool:
@@ -84,7 +93,7 @@ def approvals(tx: Reader, tenant: str, case_id: str, effect_key: str, digest: st
     wanted = "case_id = ? AND status = 'decided' AND kind = 'approval' AND used_at IS NULL ORDER BY seq"
     found = [from_row(row) for row in tx.rows(_SELECT + wanted, (tenant, case_id))]
     ours = [item for item in found if item.gate or item.effect_key == effect_key]
-    return [i for i in ours if i.decision and i.decision.kind in _YES and i.decided_digest == digest]
+    return [i for i in ours if i.decision and i.decision.kind in YES and i.decided_digest == digest]
 
 
 def scan(tx: Reader, wanted: Filter) -> Iterator[Item]:
@@ -99,14 +108,48 @@ def take(items: Iterable[Item], count: int) -> list[Item]:
     return list(islice(items, count))
 
 
-def claim(tx: Transaction, item: Item, by: str, at: str) -> bool:
-    """Take an item; False when this person has it already. Raises AlreadyDecided, Conflict."""
+def claim(tx: Transaction, item: Item, by: str, at: str, over: str | None) -> bool:
+    """Take an item, also from `over`; False when this person has it already. Raises AlreadyDecided, Conflict."""
+    now = _held(tx, item, by, over)
+    return now.claimed_by != by and tx.execute(_CLAIM, (by, at, item.tenant, item.id)) == 1
+
+
+def release(tx: Transaction, item: Item, by: str | None) -> bool:
+    """Give an item back; False when nobody has it. `by` None: whoever has it. Raises AlreadyDecided, Conflict."""
+    now = _open(tx, item) if by is None else _held(tx, item, by, None)
+    return now.claimed_by is not None and tx.execute(_RELEASE, (item.tenant, item.id)) == 1
+
+
+def delegate(tx: Transaction, item: Item, to: str, by: str | None) -> bool:
+    """Hand an item to one person; False when it is theirs. `by` None: whoever has it. Raises as `release`."""
+    now = _open(tx, item) if by is None else _held(tx, item, by, None)
+    theirs = now.delegated_to == to and now.claimed_by in (None, to)
+    return not theirs and tx.execute(_DELEGATE, (to, item.tenant, item.id)) == 1
+
+
+def _open(tx: Transaction, item: Item) -> Item:
     now = load(tx, item.tenant, item.id)
     if not now.open:
         raise errors.AlreadyDecided(f"{item.id} is {now.status}", "nothing is left to do")
-    if now.claimed_by not in (None, by):
-        raise errors.Conflict(f"{item.id} is claimed by {now.claimed_by}", "choose another item")
-    return now.claimed_by is None and tx.execute(_CLAIM, (by, at, item.tenant, item.id)) == 1
+    return now
+
+
+def _held(tx: Transaction, item: Item, by: str, over: str | None) -> Item:
+    """The open item, unless somebody else has it. Raises AlreadyDecided, Conflict."""
+    now = _open(tx, item)
+    _check_claim(now, by, over)
+    return now
+
+
+def _check_claim(now: Item, by: str, over: str | None) -> None:
+    if now.claimed_by not in (None, by, over):
+        hint = "they, or an operator, can release it"
+        raise errors.Conflict(f"{now.id} is claimed by {now.claimed_by}", hint)
+
+
+def escalate(tx: Transaction, item: Item) -> None:
+    """Store where an item stands in its chain, and end the claim of those who let it come to that."""
+    tx.execute(_ESCALATE, (item.due, chain_json(item), item.tenant, item.id))
 
 
 def answered(item: Item, decision: Decision, by: str) -> Item | None:
@@ -124,15 +167,14 @@ def answered(item: Item, decision: Decision, by: str) -> Item | None:
 def settle(tx: Transaction, item: Item, answer: Answer) -> tuple[Item, bool]:
     """Store an answer and queue the case; gives the item and whether this was the first time.
 
-    Raises AlreadyDecided, Expired, Conflict (a task that somebody else claimed), and NotAuthorized when this
-    person already approved another stage of the same action.
+    Raises AlreadyDecided, Expired, Conflict (somebody else claimed it), and NotAuthorized when this person already
+    approved another stage of the same action.
     """
     now = load(tx, item.tenant, item.id)
     if (first := answered(now, answer.decision, answer.by)) is not None:
         return first, False
     _check_stages(tx, now, answer.by)
-    if now.kind == "task" and now.claimed_by not in (None, answer.by):
-        raise errors.Conflict(f"{item.id} is claimed by {now.claimed_by}", "choose another item")
+    _check_claim(now, answer.by, answer.over)
     _store(tx, now, answer)
     tx.execute(_QUEUE, (answer.at, item.tenant, item.case_id))
     done = replace(now, status=answer.status, decision=answer.decision, decided_by=answer.by, decided_at=answer.at)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 import jsonschema_rs
@@ -12,23 +13,25 @@ import orjson
 from interlock import errors
 from interlock.ids import Reason, canonical, digest
 from interlock.oversight.actions import Request
+from interlock.oversight.escalation import Step
 from interlock.storage.database import Row
 
-__all__ = ["COLUMNS", "STATUSES", "Decision", "Item", "Kind", "check_output", "from_row", "to_row"]
+__all__ = ["COLUMNS", "STATUSES", "YES", "Decision", "Item", "Kind", "chain_json", "check_output", "from_row", "to_row"]
 
 Kind = Literal["approval", "task", "exception"]
 Answer = Literal["approve", "edit", "reject", "respond", "complete"]
 _ANSWERS = get_args(Answer)
+YES = frozenset({"approve", "edit"})
 STATUSES = frozenset({"open", "decided", "completed", "expired", "cancelled"})
 
-_JSON = ("action", "need", "eligible", "reasons", "evidence", "output_schema", "decision")
-# Kept inside the action, and apart in `Item`: what only the plane reads.
-_INNER = ("request", "excluded", "gate")
+_JSON = ("action", "need", "eligible", "reasons", "evidence", "output_schema", "decision", "chain")
+# Kept inside the action, and apart in `Item`; people are shown the last of them only.
+_INNER = ("request", "excluded", "gate", "given")
 COLUMNS = (
     "tenant", "id", "kind", "case_id", "workflow", "task", "checkpoint_ns", "effect_key", "action", "digest",
     "requester", "authority", "need", "eligible", "reasons", "evidence", "evidence_hash", "output_schema", "assignee",
     "stage", "due", "status", "claimed_by", "claimed_at", "decision", "decided_by", "decided_at", "comment",
-    "policy_version", "opened_at", "used_at",
+    "policy_version", "opened_at", "used_at", "chain", "delegated_to",
 )  # fmt: skip
 
 
@@ -88,7 +91,8 @@ class Item:
 
     `action` has tool, args, money {amount, currency} or None, and digest. `authority` is whose approval this item
     asks for, `request` what the policies were asked, `excluded` who may not decide. An item with `gate` is a step
-    of the flow. `eligible` holds person ids or `role:<role>`.
+    of the flow. `eligible` holds person ids or `role:<role>`. `given` are the approvals that came before this one,
+    as {item, authority, by, at}; `stage` counts the questions before it. At `due` the item passes on in its `chain`.
     """
 
     id: str
@@ -125,6 +129,9 @@ class Item:
     request: Request | None = field(default=None, repr=False)
     excluded: list[str] = field(default_factory=list, repr=False)
     gate: bool = False
+    given: list[dict[str, Any]] = field(default_factory=list)
+    chain: list[Step] = field(default_factory=list)
+    delegated_to: str | None = None
     seq: int = 0
 
     @property
@@ -137,13 +144,35 @@ class Item:
         return self.action.get("money")
 
     @property
+    def last_due(self) -> str | None:
+        """When the last in the chain must have answered."""
+        return self.chain[-1].due if self.chain else self.due
+
+    @property
+    def handed_to(self) -> list[str]:
+        """Who is asked beside those of the beginning: those the item was passed or delegated to."""
+        delegate = [self.delegated_to] if self.delegated_to else []
+        return [*(step.to for step in self.chain if step.at is not None), *delegate]
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """The approvals that the action still lacks, by authority; this one is among them until it is decided."""
+        given = Counter(one["authority"] for one in self.given)
+        given[self.authority] += self.decision is not None and self.decision.kind in YES
+        left = {name: count - given[name] for name, count in self.need.items()}
+        return {name: count for name, count in left.items() if count > 0}
+
+    @property
     def decided_digest(self) -> str:
         """The digest of what was decided: after an edit another one than what was asked."""
         return self.decision.digest if self.decision and self.decision.digest else self.digest
 
     def as_json(self) -> dict[str, Any]:
         """What people and interfaces are shown: everything but the plane's own part."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_INNER, "seq")}
+        hidden = {*_INNER, "seq"} - {"given"}
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        shown["chain"] = [asdict(step) for step in self.chain]
+        shown["missing"] = self.missing
         shown["decision"] = self.decision.as_json() if self.decision else None
         shown["reasons"] = [list(reason) for reason in self.reasons]
         return shown
@@ -169,13 +198,19 @@ def to_row(item: Item) -> tuple[Any, ...]:
 
 def _stored(name: str, value: Any, item: Item) -> Any:
     if name == "action":
-        inner = {"request": _request_json(item.request), "excluded": item.excluded, "gate": item.gate}
-        return canonical({**item.action, **inner})
+        inner = {name: getattr(item, name) for name in _INNER}
+        return canonical({**item.action, **inner, "request": _request_json(item.request)})
     if name == "decision":
         return canonical(value.as_json()) if value else None
     if name == "reasons":
         return canonical([list(reason) for reason in value])
+    if name == "chain":
+        return chain_json(item)
     return canonical(value) if name in _JSON else value
+
+
+def chain_json(item: Item) -> bytes | None:
+    return canonical([asdict(step) for step in item.chain]) if item.chain else None
 
 
 def from_row(row: Row) -> Item:
@@ -187,6 +222,7 @@ def from_row(row: Row) -> Item:
     inner = {name: action.pop(name) for name in _INNER if name in action}
     values["reasons"] = [Reason(*reason) for reason in values["reasons"] or ()]
     values["decision"] = Decision(**values["decision"]) if values["decision"] else None
+    values["chain"] = [Step(**step) for step in values["chain"] or ()]
     inner["request"] = _request(inner.get("request"))
     return Item(**{**values, **inner, "action": action, "seq": row["seq"]})
 
