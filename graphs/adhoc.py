@@ -56,7 +56,10 @@ async def call_tool(services: Services, registry: Registry, call: OutsideCall) -
         if row is None or refusal is not None:
             return await _denied(services, call, "scope", refusal or f"there is no case {call.case_id!r}", row)
         apart = await services.db.read(lambda tx: _preparers(tx, call))
-        return await _through(services, call, _site(services, registry, call, row, apart))
+        result = await _through(services, call, _site(services, registry, call, row, apart))
+        if result.status == "asked":
+            await services.db.commit(lambda tx: arm(tx, call.tenant, row["case_id"]))
+        return result
     case, fresh = await _own_case(services, call)
     result = await _through(services, call, _site(services, registry, call, case))
     # A wrong call with the approval of another one leaves that one's case alone.
@@ -132,6 +135,7 @@ def _site(
         guest=False,
         trusted=bool(row["trusted"]),
         deadline=None,
+        asking=entry.workflow.asking if entry is not None else None,
     )
 
 

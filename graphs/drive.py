@@ -16,6 +16,7 @@ from interlock import clock, errors
 from interlock.graphs.services import Services
 from interlock.graphs.state import TASKS
 from interlock.ids import digest
+from interlock.oversight.escalation import Deadlines
 from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Row
 from interlock.tools.site import CallSite
@@ -25,7 +26,10 @@ DRIVE: ContextVar[Drive | None] = ContextVar("interlock_drive", default=None)
 
 @dataclass(frozen=True)
 class CaseInfo:
-    """What nodes need to know of their case; fixed for a drive. `assign` forces actors by task name."""
+    """What nodes need to know of their case; fixed for a drive. `assign` forces actors by task name.
+
+    `asking` are the deadlines of what people are asked about its calls.
+    """
 
     tenant: str
     case_id: str
@@ -40,6 +44,7 @@ class CaseInfo:
     autonomy: str
     input: Any
     assign: Mapping[str, str]
+    asking: Deadlines | None = None
 
 
 @dataclass(frozen=True)
@@ -142,10 +147,11 @@ def site(here: Here, state: Mapping[str, Any], *, task: str, actor: str, allowed
         guest=here.drive.claim.guest,
         trusted=case.trusted,
         deadline=case.due,
+        asking=case.asking,
     )
 
 
-def info_of(row: Row, owner: str, assign: Mapping[str, str], value: Any) -> CaseInfo:
+def info_of(row: Row, owner: str, assign: Mapping[str, str], value: Any, asking: Deadlines | None = None) -> CaseInfo:
     """Read a row of `cases`."""
     return CaseInfo(
         tenant=row["tenant"],
@@ -161,6 +167,7 @@ def info_of(row: Row, owner: str, assign: Mapping[str, str], value: Any) -> Case
         autonomy=row["autonomy"] or "autonomous",
         input=value,
         assign=assign,
+        asking=asking,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_jsonable_python
 
-from interlock import clock, errors
+from interlock import errors
 from interlock.graphs.drive import Here, at_node, item_id, preparers, site
 from interlock.graphs.route import predicted
 from interlock.graphs.state import TASKS, emitted, view
@@ -17,7 +17,9 @@ from interlock.graphs.task import ApprovalSpec, TaskSpec
 from interlock.ids import Reason, digest
 from interlock.money import Money
 from interlock.oversight.actions import Request, Verdict
+from interlock.oversight.escalation import asked_first, opened
 from interlock.oversight.inbox import Item, separated
+from interlock.oversight.items import given_by
 from interlock.oversight.need import with_approvals
 from interlock.oversight.policy import Edition
 from interlock.tools.edits import edited
@@ -41,7 +43,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Missing:
-    """A request that an edition does not allow yet, why, which approvals it wants, and how many were asked before."""
+    """A request that may not pass under an edition yet, why, what approvals it wants, and how many were asked."""
 
     policies: Edition
     request: Request
@@ -87,10 +89,9 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
         granted = await _granted(here, asked)
         request = with_approvals(asked.request, _counts(granted))
         policies = here.drive.services.policies.edition
-        verdict = policies.decide(request)
-        if verdict.allowed:
+        verdict, wanted = policies.decide(request), _wanted(policies, gate, request, _counts(granted))
+        if verdict.allowed and not wanted:
             return _allowed(here, asked, granted, verdict)
-        wanted = policies.need(request)
         if not wanted:
             _note(here, asked, "denied", verdict)
             return _Answer("rejected", [reason.text for reason in verdict.reasons], "denied")
@@ -99,6 +100,19 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
         _note(here, asked, "asked", verdict, item)
         await performance.ask(item, performance.here())
         used = len(closed) + 1
+
+
+def _wanted(policies: Edition, gate: ApprovalSpec, request: Request, given: Mapping[str, int]) -> dict[str, int]:
+    """The approvals that gate and policy ask for, stage by stage, as totals; empty when none is missing, or would help.
+
+    A policy that lets the case pass without any approval asks nobody; then the gate does not either.
+    """
+    needed = policies.need(request)
+    if needed is None or not (needed or given):
+        return {}
+    wanted = {name: max(count, needed.get(name, 0)) for name, count in gate.needed.items()}
+    wanted |= {name: count for name, count in needed.items() if name not in wanted}
+    return wanted if any(count > given.get(name, 0) for name, count in wanted.items()) else {}
 
 
 def _refusal(closed: list[Item]) -> _Answer | None:
@@ -140,7 +154,9 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
     services, case, counts = here.drive.services, here.drive.case, _counts(granted)
     authority = next(name for name, count in wanted.items() if count > counts.get(name, 0))
     excluded = separated(asked.excluded, [str(item.decided_by) for item in granted])
-    who = missing.policies.who(request, authority, services.actors.people(), excluded)
+    people = services.actors.people()
+    who = missing.policies.who(request, authority, people, excluded)
+    due, chain = opened(gate.deadlines, here.now(), people)
     nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
     return Item(
         # Counted by what was asked: an approval that no longer holds has an item all the same.
@@ -157,11 +173,13 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
         requester=case.requester,
         authority=authority,
         need=dict(wanted),
-        eligible=who,
+        eligible=asked_first(who, chain, people),
         reasons=[*verdict.reasons, *nobody],
         evidence={"shown": request.context["args"]},
         stage=missing.stage,
-        due=clock.iso(here.now() + gate.sla) if gate.sla else None,
+        due=due,
+        chain=chain,
+        given=given_by(granted),
         policy_version=verdict.version,
         request=request,
         excluded=excluded,

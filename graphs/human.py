@@ -14,7 +14,9 @@ from interlock.graphs.perform import contract_of, finish
 from interlock.graphs.state import TASKS, TaskState, emitted, own
 from interlock.graphs.task import TaskSpec
 from interlock.ids import Reason
+from interlock.oversight.escalation import opened
 from interlock.oversight.inbox import Item
+from interlock.oversight.policy import OPERATOR
 from interlock.tools.gateway import DEV_USER
 from interlock.tools.tool import performing
 
@@ -57,6 +59,7 @@ def _item(here: Here, spec: TaskSpec, state: dict[str, Any]) -> Item:
     case, assigned = here.drive.case, state[TASKS][spec.name]
     problem, guest = assigned.get("problem") or {}, here.drive.claim.guest
     shown = to_jsonable_python(own(state), fallback=repr)
+    due, chain = opened(spec.deadlines, here.now(), here.drive.services.actors.people(), f"role:{OPERATOR}")
     return Item(
         id=item_id(here, "person"),
         tenant=case.tenant,
@@ -72,7 +75,8 @@ def _item(here: Here, spec: TaskSpec, state: dict[str, Any]) -> Item:
         evidence={"state": shown, "found": problem.get("found")},
         output_schema=spec.output.model_json_schema() if spec.output else None,
         assignee=None if problem else assigned["actor"],
-        due=clock.iso(here.now() + spec.sla) if spec.sla else None,
+        due=due,
+        chain=chain,
         policy_version=here.drive.services.policies.version,
     )
 

@@ -11,6 +11,7 @@ from interlock.graphs.map import describe
 from interlock.graphs.registry import Registered
 from interlock.graphs.task import ApprovalSpec, TaskSpec
 from interlock.oversight.actors import Actor, Person
+from interlock.oversight.escalation import names_of
 from interlock.settings import Settings
 from interlock.tools.contract import ToolSpec
 from interlock.tools.registry import Tools
@@ -82,11 +83,22 @@ def _performs(task: TaskSpec, actor: Actor, settings: Settings) -> bool:
 
 def _gate(gate: ApprovalSpec, actors: Sequence[Actor]) -> Iterator[Finding]:
     where = f"approval {gate.workflow}.{gate.name}"
-    if not any(isinstance(actor, Person) and gate.authority in actor.all_roles for actor in actors):
-        hint = f"register a person with authorities={{{gate.authority!r}: Money(...)}}"
-        yield Finding("error", where, f"nobody holds the authority {gate.authority!r}", hint)
-    if gate.sla is None:
+    people = [actor for actor in actors if isinstance(actor, Person)]
+    for authority, count in gate.needed.items():
+        holders = sum(authority in person.all_roles for person in people)
+        hint = f"register persons with authorities={{{authority!r}: Money(...)}}"
+        if not holders:
+            yield Finding("error", where, f"nobody holds the authority {authority!r}", hint)
+        elif holders < count:
+            yield Finding("error", where, f"asks {count} persons, and {holders} hold {authority!r}", hint)
+    if gate.deadlines is None:
         yield Finding("warning", where, "has no SLA, so it never expires", "give sla=")
-    elif gate.escalate:
-        hint = "until chains of escalation are here, let on_reject= say what happens then"
-        yield Finding("warning", where, "names an escalation, and expires at its SLA all the same", hint)
+        return
+    for to, _ in gate.deadlines.chain:
+        if not any(_may_approve(person, to, gate) for person in people):
+            what = f"escalates to {to}, and nobody there holds the authority"
+            yield Finding("warning", where, what, "an escalation gives no authority: give it to a person there")
+
+
+def _may_approve(person: Person, to: str, gate: ApprovalSpec) -> bool:
+    return to in names_of(person) and not person.all_roles.isdisjoint(gate.stages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from interlock import errors
 from interlock.agents.guardrails import Budget
 from interlock.graphs.rules import Rule
+from interlock.oversight.escalation import Deadlines
 
 Code = Callable[[Any, Any], Awaitable[Any]]
 
@@ -23,11 +24,19 @@ def names_of(field: str, given: Iterable[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
+def stages_of(authority: str | Sequence[str]) -> tuple[str, ...]:
+    """The authorities of a gate, in order. Raises ConfigurationError on none, on one twice, and on what is no name."""
+    stages = (authority,) if isinstance(authority, str) else tuple(authority)
+    if not stages or not all(isinstance(one, str) and one for one in stages) or len(set(stages)) < len(stages):
+        raise errors.ConfigurationError(f"authority is {authority!r}", "name one, or several in their order")
+    return stages
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """One task of a workflow. `run` is set for code tasks, which act as `agent:<workflow>.<task>`.
 
-    `bounded`: its author gave `tools`, be it an empty list.
+    `bounded`: its author gave `tools`, be it an empty list. `deadlines` are those of what people are asked in it.
     """
 
     name: str
@@ -41,7 +50,7 @@ class TaskSpec:
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     context: tuple[str, ...] = ()
-    sla: timedelta | None = None
+    deadlines: Deadlines | None = None
     rules: tuple[Rule, ...] = ()
     assignee: Callable[[Any], str | None] | None = None
     budget: Budget = field(default_factory=Budget)
@@ -74,24 +83,49 @@ class TaskSpec:
         shown["sla"] = str(self.sla) if self.sla else ""
         return shown
 
+    @property
+    def sla(self) -> timedelta | None:
+        return self.deadlines.sla if self.deadlines else None
+
 
 @dataclass(frozen=True)
 class ApprovalSpec:
-    """A gate of the flow: the action `<workflow>.<task>`, asked of people who hold `authority`."""
+    """A gate of the flow: the action `<workflow>.<task>`, asked of people who hold `authority`.
+
+    `stages` are the authorities in the order in which they are asked, each by `quorum` persons; `authority` is the
+    last of them.
+    """
 
     name: str
     workflow: str
-    authority: str
+    stages: tuple[str, ...]
+    quorum: int = 1
     amount: Callable[[Any], Any] | str | None = None
     show: tuple[str, ...] = ()
-    sla: timedelta | None = None
-    escalate: tuple[str, ...] = ()
+    deadlines: Deadlines | None = None
     call: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
     for_task: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quorum, int) or isinstance(self.quorum, bool) or self.quorum < 1:
+            raise errors.ConfigurationError(f"the quorum of {self.name!r} is {self.quorum!r}", "give at least 1")
+
+    @property
+    def needed(self) -> dict[str, int]:
+        """How many persons of each authority the gate itself asks for."""
+        return dict.fromkeys(self.stages, self.quorum)
 
     @property
     def action(self) -> str:
         return f"{self.workflow}.{self.name}"
+
+    @property
+    def authority(self) -> str:
+        return self.stages[-1]
+
+    @property
+    def sla(self) -> timedelta | None:
+        return self.deadlines.sla if self.deadlines else None
 
     def metadata(self, owner: str) -> Mapping[str, Any]:
         sla = str(self.sla) if self.sla else ""

@@ -17,20 +17,25 @@ from interlock.graphs.assembly import assemble
 from interlock.graphs.compiled import GovernedGraph, govern
 from interlock.graphs.safety import make_safe
 from interlock.graphs.state import channels, extended
-from interlock.graphs.task import ApprovalSpec, Code, TaskSpec, names_of
+from interlock.graphs.task import ApprovalSpec, Code, TaskSpec, names_of, stages_of
+from interlock.oversight.calendars import Calendar
+from interlock.oversight.escalation import deadlines
 
 __all__ = ["Step", "Workflow"]
 
 Step = Any  # a task handle, an approval handle, a function given to @task, a node name, START or END
 Route = Callable[[Any], Any]
+Link = str | tuple[str, timedelta]  # of a chain: a role or person:<name>, also with an SLA of its own
 
 
 class Workflow(StateGraph[Any, Any, Any, Any]):
     """A governed state graph. `add_node`, `add_edge`, subgraphs and `Send` work as in LangGraph.
 
     `key`, `order` and `sequence` take a validated input: the business key, the sort key of a batch, and the name of
-    the queue whose cases are driven one after another. `measures` takes the final state and gives numbers for the
-    metrics; `figures` takes (input, result) pairs and gives the domain figures of a batch.
+    the queue whose cases are driven one after another. `approval_sla` and `escalate` hold for the calls about which
+    people are asked, and for gates that say nothing else; `calendar` for every deadline of people. `measures` takes
+    the final state and gives numbers for the metrics; `figures` takes (input, result) pairs and gives the domain
+    figures of a batch.
     """
 
     def __init__(
@@ -44,6 +49,9 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         version: str = "1",
         owner: str = "",
         sla: timedelta | None = None,
+        approval_sla: timedelta | None = None,
+        escalate: Iterable[Link] = (),
+        calendar: Calendar | None = None,
         key: Callable[[Any], str] | None = None,
         order: Callable[[Any], Any] | None = None,
         sequence: Callable[[Any], str] | None = None,
@@ -52,7 +60,9 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
     ) -> None:
         self.name, self.version = ids.check_name(name), ids.check_name(version)
         self.schema, self.input_type, self.output_type = state, input, output
-        self.owner, self.sla = owner, sla
+        self.owner, self.sla, self.calendar = owner, sla, calendar
+        self.approval_sla, self.escalate = approval_sla, escalate if isinstance(escalate, str) else tuple(escalate)
+        self.asking = deadlines(approval_sla, self.escalate, calendar)
         self.key, self.order, self.sequence = key, order, sequence
         self.measures, self.figures = measures, figures
         self.tasks: dict[str, TaskSpec] = {}
@@ -78,6 +88,7 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
 
         Keywords: skill, instructions, output, into, tools, scopes, roles, context, sla, rules, assignee, budget,
         min_confidence, and show: the keys of the state that people see who are asked about a call of the task.
+        What a person has not done by the SLA passes to those in `escalate`, and at last to an operator.
         Raises ConfigurationError for anything else.
         """
         if isinstance(name, str):
@@ -90,27 +101,33 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         self,
         name: str,
         *,
-        authority: str,
+        authority: str | Sequence[str],
+        quorum: int = 1,
         amount: Callable[[Any], Any] | str | None = None,
         show: Iterable[str] = (),
         sla: timedelta | None = None,
-        escalate: Iterable[str] = (),
+        escalate: Iterable[Link] = (),
+        calendar: Calendar | None = None,
         on_reject: Step | None = None,
         call: Callable[[Any], tuple[str, dict[str, Any]]] | None = None,
         for_task: str | None = None,
     ) -> ApprovalSpec:
         """Add a gate: the case waits here until somebody with the authority says yes; a no leads to `on_reject`.
 
-        `amount` is a field of the state, or takes the state; `show` are fields. Raises ConfigurationError.
+        Several authorities are stages, in their order; `quorum` persons are asked in each, all of them different.
+        `amount` is a field of the state, or takes the state; `show` are fields. At the SLA the question passes to the
+        next in `escalate`, a role or person who holds the authority too; after the last it expires.
+        Raises ConfigurationError.
         """
         self._check_free(ids.check_name(name))
         if (call is None) != (for_task is None):
             raise errors.ConfigurationError(
                 f"{name!r} names a call or a task", "give both call= and for_task=, or none"
             )
-        shown, chain = names_of("show", show), names_of("escalate", escalate)
+        shown = names_of("show", show)
         self._check_fields([*shown, amount] if isinstance(amount, str) else shown)
-        spec = ApprovalSpec(name, self.name, authority, amount, shown, sla, chain, call, for_task)
+        due = deadlines(self.approval_sla if sla is None else sla, escalate or self.escalate, calendar or self.calendar)
+        spec = ApprovalSpec(name, self.name, stages_of(authority), quorum, amount, shown, due, call, for_task)
         self.approvals[name] = spec
         if on_reject is not None:
             self.rejected[name] = self.name_of(on_reject)
@@ -165,6 +182,8 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         for field in ("scopes", "roles"):
             fields[field] = frozenset(names_of(field, fields.get(field) or ()))
         fields["budget"] = fields.get("budget") or Budget()
+        sla, chain, calendar = (fields.pop(field, None) for field in ("sla", "escalate", "calendar"))
+        fields["deadlines"] = deadlines(sla, chain or (), calendar or self.calendar)
         try:
             return TaskSpec(name=ids.check_name(name), workflow=self.name, **{"skill": name, **fields})
         except TypeError as exc:

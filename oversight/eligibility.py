@@ -9,7 +9,7 @@ from interlock import errors
 from interlock.clock import parse
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
-from interlock.oversight.escalation import is_due
+from interlock.oversight.escalation import is_due, names_of
 from interlock.oversight.items import Item
 from interlock.oversight.need import separated
 from interlock.oversight.policy import OPERATOR, Policies
@@ -131,8 +131,7 @@ class Eligibility:
 
 
 def _named(item: Item, person: Person) -> bool:
-    names = {person.id, *(f"role:{role}" for role in person.all_roles)}
-    return bool(names.intersection([*item.eligible, *item.handed_to]))
+    return bool(names_of(person).intersection([*item.eligible, *item.handed_to]))
 
 
 def _hint(item: Item) -> str:

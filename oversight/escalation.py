@@ -13,7 +13,18 @@ from interlock.ids import check_actor, check_name
 from interlock.oversight.actors import Person
 from interlock.oversight.calendars import Calendar
 
-__all__ = ["Deadlines", "Step", "asked_first", "deadlines", "is_due", "next_step", "passed_on", "whom"]
+__all__ = [
+    "Deadlines",
+    "Step",
+    "asked_first",
+    "deadlines",
+    "is_due",
+    "names_of",
+    "next_step",
+    "opened",
+    "passed_on",
+    "whom",
+]
 
 
 @dataclass(frozen=True)
@@ -36,14 +47,18 @@ class Deadlines:
     chain: tuple[tuple[str, timedelta], ...] = ()
     calendar: Calendar | None = None
 
-    def begin(self, now: datetime, last: str | None = None) -> tuple[str, list[Step]]:
-        """The first deadline and the chain of a question opened now; `last` is asked for ever when all have passed."""
+    def begin(self, now: datetime, people: Iterable[Person], last: str | None = None) -> tuple[str, list[Step]]:
+        """The first deadline and the chain of a question opened now; `last` ends a chain, and is asked for ever.
+
+        A link in which nobody is today is left out: it would only keep the case waiting.
+        """
+        known = {name for person in people for name in names_of(person)}
         due = self._after(now, self.sla)
         steps, first = [], iso(due)
-        for to, sla in self.chain:
+        for to, sla in (link for link in self.chain if link[0] in known):
             due = self._after(due, sla)
             steps.append(Step(to, iso(due)))
-        if last is not None and last not in [step.to for step in steps]:
+        if steps and last is not None and last not in [step.to for step in steps]:
             steps.append(Step(last))
         return first, steps
 
@@ -51,18 +66,34 @@ class Deadlines:
         return start + sla if self.calendar is None else self.calendar.add(start, sla)
 
 
+def names_of(person: Person) -> set[str]:
+    """How items and chains name a person: by id, and by each role."""
+    return {person.id, *(f"role:{role}" for role in person.all_roles)}
+
+
+def opened(
+    deadlines: Deadlines | None, now: datetime, people: Iterable[Person], last: str | None = None
+) -> tuple[str | None, list[Step]]:
+    """First deadline and chain of a question that is opened now; none without deadlines. See `Deadlines.begin`."""
+    return (None, []) if deadlines is None else deadlines.begin(now, people, last)
+
+
 def deadlines(sla: Any, escalate: Iterable[Any] = (), calendar: Any = None) -> Deadlines | None:
     """The deadlines of a gate, a task or the calls of a workflow; None without an SLA.
 
-    `escalate` holds roles, persons, and pairs of one of them with its own SLA. Raises ConfigurationError.
+    `escalate` holds roles, persons, and pairs of one of them with its own SLA. Raises ConfigurationError, also on a
+    chain without an SLA.
     """
     if isinstance(escalate, str):
         raise errors.ConfigurationError(f"escalate={escalate!r} is one name", f"write escalate=[{escalate!r}]")
     if calendar is not None and not isinstance(calendar, Calendar):
         raise errors.ConfigurationError(f"{calendar!r} is no calendar", 'give Calendar(tz="Europe/Berlin")')
+    chain = tuple(escalate)
+    if sla is None and chain:
+        raise errors.ConfigurationError(f"it escalates to {chain[0]!r} without a deadline", "give an SLA as well")
     if sla is None:
         return None
-    return Deadlines(_positive(sla), tuple(_link(link, sla) for link in escalate), calendar)
+    return Deadlines(_positive(sla), tuple(_link(link, sla) for link in chain), calendar)
 
 
 def _link(link: Any, sla: timedelta) -> tuple[str, timedelta]:
@@ -91,7 +122,7 @@ def _positive(sla: Any) -> timedelta:
 def asked_first(who: Sequence[str], chain: Sequence[Step], people: Iterable[Person]) -> list[str]:
     """Who of those who may decide is asked at once: not those in the chain, unless nobody else is there."""
     later = {step.to for step in chain}
-    named = {person.id for person in people if later & {person.id, *(f"role:{role}" for role in person.all_roles)}}
+    named = {person.id for person in people if later & names_of(person)}
     return [one for one in who if one not in named] or list(who)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -16,7 +16,19 @@ from interlock.oversight.actions import Request
 from interlock.oversight.escalation import Step
 from interlock.storage.database import Row
 
-__all__ = ["COLUMNS", "STATUSES", "YES", "Decision", "Item", "Kind", "chain_json", "check_output", "from_row", "to_row"]
+__all__ = [
+    "COLUMNS",
+    "STATUSES",
+    "YES",
+    "Decision",
+    "Item",
+    "Kind",
+    "chain_json",
+    "check_output",
+    "from_row",
+    "given_by",
+    "to_row",
+]
 
 Kind = Literal["approval", "task", "exception"]
 Answer = Literal["approve", "edit", "reject", "respond", "complete"]
@@ -176,6 +188,11 @@ class Item:
         shown["decision"] = self.decision.as_json() if self.decision else None
         shown["reasons"] = [list(reason) for reason in self.reasons]
         return shown
+
+
+def given_by(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """The approvals that were given before, as the next question shows them."""
+    return [{"item": i.id, "authority": i.authority, "by": i.decided_by, "at": i.decided_at} for i in items]
 
 
 def check_output(item: Item, output: Any) -> None:

@@ -11,7 +11,9 @@ from interlock import errors
 from interlock.clock import Clock
 from interlock.ids import Reason, digest
 from interlock.oversight.actors import Actors, Person
+from interlock.oversight.escalation import asked_first, opened
 from interlock.oversight.inbox import Granted, Inbox, Item, separated
+from interlock.oversight.items import given_by
 from interlock.oversight.limits import Limits
 from interlock.oversight.need import with_approvals
 from interlock.oversight.policy import Policies, Request, Verdict
@@ -167,8 +169,12 @@ class Judge:
         authority = next(name for name, count in wanted.items() if count > granted.approvals.get(name, 0))
         excluded = self._excluded(attempt, granted)
         assert attempt.request is not None, "decided before"
-        who = attempt.policies.who(attempt.request, authority, self._actors.people(), excluded)
-        return _item(attempt, authority, dict(wanted), who, excluded)
+        people = self._actors.people()
+        due, chain = opened(attempt.site.asking, self._clock.now(), people)
+        who = attempt.policies.who(attempt.request, authority, people, excluded)
+        item = _item(attempt, authority, dict(wanted), who, excluded)
+        first = asked_first(who, chain, people)
+        return replace(item, eligible=first, due=due, chain=chain, given=given_by(granted.items))
 
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
         """Requester, preparers, the actor itself, the owner of the agent, and earlier approvers."""

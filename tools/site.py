@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from interlock.oversight.escalation import Deadlines
+
 __all__ = ["SITE", "CallSite"]
 
 
@@ -16,7 +18,7 @@ class CallSite:
     """One place in one case. `ns` is the checkpoint namespace with its task ids, `attempt` LangGraph's retry count.
 
     `allowed` are the tool names of the task (None: any). `durability` is LangGraph's, None outside a node.
-    `shown` is what people who are asked about a call see of the case, as JSON values.
+    `shown` is what people who are asked about a call see of the case, as JSON values; `asking` until when they are.
     """
 
     tenant: str
@@ -39,6 +41,7 @@ class CallSite:
     deadline: datetime | None
     durability: str | None = None
     shown: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    asking: Deadlines | None = field(default=None, compare=False)
 
 
 SITE: ContextVar[CallSite | None] = ContextVar("interlock_site", default=None)

@@ -86,7 +86,7 @@ async def advance(services: Services, registry: Registry, tenant: str, case_id: 
 def _drive_of(segment: Segment) -> Drive:
     row, workflow = segment.row, segment.entry.workflow
     assign, value = orjson.loads(row["assign"] or b"{}"), orjson.loads(row["input"] or b"null")
-    return Drive(segment.services, info_of(row, workflow.owner, assign, value), segment.claim)
+    return Drive(segment.services, info_of(row, workflow.owner, assign, value, workflow.asking), segment.claim)
 
 
 async def _drive(segment: Segment, control: RunControl) -> str:

@@ -1,4 +1,4 @@
-"""One timer heap for all deadlines of open approvals; its rows are durable, its time is the plane's clock."""
+"""One timer heap for the deadlines of open items; its rows are durable, its time is the plane's clock."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["Timer", "Timers", "arm"]
 _log = logging.getLogger(__name__)
 _EXPIRE = "expire"
 _DUE = (
-    "SELECT id, due FROM inbox WHERE tenant = ? AND case_id = ? AND status = 'open' AND kind = 'approval'"
-    " AND due IS NOT NULL"
+    "SELECT id, due FROM inbox WHERE tenant = ? AND case_id = ? AND status = 'open'"
+    " AND (kind = 'approval' OR chain IS NOT NULL) AND due IS NOT NULL"
 )
 _SAVE = (
     "INSERT INTO timers (tenant, id, case_id, kind, due, status) VALUES (?, ?, ?, ?, ?, 'pending')"
@@ -29,6 +29,7 @@ _SAVE = (
 _PENDING = "SELECT due, tenant, id FROM timers WHERE status = 'pending'"
 _OF_CASE = f"{_PENDING} AND tenant = ? AND case_id = ?"
 _DONE = "UPDATE timers SET status = 'done' WHERE tenant = ? AND id = ?"
+_AGAIN = "UPDATE timers SET due = ? WHERE tenant = ? AND id = ?"
 
 
 class Timer(NamedTuple):
@@ -40,13 +41,13 @@ class Timer(NamedTuple):
 
 
 def arm(tx: Transaction, tenant: str, case_id: str) -> None:
-    """Write the timers of a case's open approvals, where they are not there yet."""
+    """Write the timers of a case's open approvals and of what is escalated, where they are not there yet."""
     found = tx.rows(_DUE, (tenant, case_id))
     tx.executemany(_SAVE, [(tenant, row["id"], case_id, _EXPIRE, row["due"]) for row in found])
 
 
 class Timers:
-    """Sleeps until the next deadline, while there is one, and lets the inbox close what is due."""
+    """Sleeps until the next deadline, while there is one, and lets the inbox pass on or close what is due."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -105,12 +106,20 @@ class Timers:
             self._sleeps_until = None
 
     async def _fire(self, timer: Timer) -> None:
-        """Expiring twice is once, so a crash between both commits does no harm."""
+        """Passing on twice is once, as is expiring, so a crash between both commits does no harm."""
         try:
-            await self._services.inbox.expire(timer.item, tenant=timer.tenant)
-            await self._services.db.commit(lambda tx: tx.execute(_DONE, (timer.tenant, timer.item)))
+            item = await self._services.inbox.expire(timer.item, tenant=timer.tenant)
+            if item.open and item.due is not None and item.due > timer.due:
+                await self._again(timer._replace(due=item.due))
+            else:
+                await self._services.db.commit(lambda tx: tx.execute(_DONE, (timer.tenant, timer.item)))
         except errors.InterlockError:
             _log.exception("the deadline of item %s could not be kept; it is due again at the next start", timer.item)
+
+    async def _again(self, timer: Timer) -> None:
+        """The next deadline of an item that was passed on."""
+        await self._services.db.commit(lambda tx: tx.execute(_AGAIN, timer))
+        self.push([timer])
 
 
 def _timers(rows: list[Row]) -> list[Timer]:

@@ -220,7 +220,7 @@ def test_check_of_a_sound_and_of_a_careless_project(
     assert {
         ("tool erp.pay", "names no system"), ("tool erp.pay", "asks for no scope"), ("workflow careless", "has no SLA"),
         ("workflow careless", "has no owner"), ("approval careless.gate", "has no SLA"),
-        ("approval careless.later", "names an escalation"),
+        ("approval careless.later", "escalates to role:cfo"),
     } <= warned  # fmt: skip
     assert all(finding["hint"] for finding in answer["findings"])
     assert "6 errors" in cli("check", "--home", shop, code=1).err
