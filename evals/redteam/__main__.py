@@ -16,8 +16,10 @@ def main() -> int:
     parser.add_argument("--suite", action="append", choices=SUITES, help="only this suite; may be given again")
     parser.add_argument("--pairs", type=int, help="a choice of so many pairs instead of all")
     parser.add_argument("--seed", type=int, default=0, help="of that choice")
+    parser.add_argument("--without", choices=("steps", "provenance"), help="take a defence away, to see what it does")
     asked = parser.parse_args()
-    report = run(measure(asked.suite or SUITES, pairs=asked.pairs, seed=asked.seed, progress=_told))
+    chosen = {"pairs": asked.pairs, "seed": asked.seed, "without": asked.without}
+    report = run(measure(asked.suite or SUITES, **chosen, progress=_told))
     sys.stdout.write(f"{report.as_text()}\n{report.as_json()}\n")
     return 1 if report.missed() else 0
 

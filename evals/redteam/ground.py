@@ -13,9 +13,10 @@ from interlock import errors
 from interlock.evals.redteam.kinds import FORMS
 from interlock.evals.suite import Strict
 
-__all__ = ["FOLDER", "Ground", "Kind", "Secrets", "Step", "Task", "ToolRule", "load", "values_at"]
+__all__ = ["FOLDER", "Ground", "Kind", "Part", "Secrets", "Step", "Task", "ToolRule", "load", "values_at"]
 
 FOLDER = Path(__file__).parent
+Part = Literal["steps", "provenance"]
 
 
 class Kind(Strict):
@@ -104,6 +105,14 @@ class Ground(Strict):
         own = self.steps[step]
         inherited = [tool for name in own.includes for tool in self.tools_of(name)]
         return list(dict.fromkeys([*inherited, *own.tools]))
+
+    def without(self, part: Part) -> Ground:
+        """The same with one defence less: every step has all tools, or nothing is a target."""
+        if part == "steps":
+            every = {name: step.model_copy(update={"tools": list(self.tools)}) for name, step in self.steps.items()}
+            return self.model_copy(update={"steps": every})
+        bare = {name: rule.model_copy(update={"targets": {}}) for name, rule in self.tools.items()}
+        return self.model_copy(update={"tools": bare})
 
 
 def load(suite: str) -> Ground:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from interlock.evals.redteam.dojo import SUITES, Dojo, Pair
 from interlock.evals.redteam.governed import Range, governed
-from interlock.evals.redteam.ground import load
+from interlock.evals.redteam.ground import Ground, Part, load
 from interlock.evals.redteam.replay import Attack, attacked, honest
 from interlock.evals.redteam.report import Report, Tally
 from interlock.evals.redteam.variants import variants, wrong_targets
@@ -19,19 +19,28 @@ Progress = Callable[[str], None]
 
 
 async def measure(
-    suites: Sequence[str] = SUITES, *, pairs: int | None = None, seed: int = 0, progress: Progress | None = None
+    suites: Sequence[str] = SUITES,
+    *,
+    pairs: int | None = None,
+    seed: int = 0,
+    without: Part | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """Replay every pair of the suites, or a seeded choice of `pairs` of them, and the tasks of their users alone."""
+    """Replay every pair of the suites, or a seeded choice of `pairs` of them, and the tasks of their users alone.
+
+    `without` takes one defence away, to see what it is good for.
+    """
     report = Report(whole=pairs is None and tuple(suites) == SUITES)
     dojos = {name: Dojo(name) for name in suites}
     chosen = _chosen(dojos, pairs, seed)
     for name, dojo in dojos.items():
+        ground = load(name) if without is None else load(name).without(without)
         tally = Tally(name, pairs=len(dojo.candidates))
         report.tallies.append(tally)
         for user in dojo.users:
             mine = [pair for pair in chosen if (pair.suite, pair.user) == (name, user)]
             if mine or pairs is None:
-                await _measure_user(dojo, user, mine, tally)
+                await _measure_user(dojo, ground, user, mine, tally)
         if progress is not None:
             progress(f"{name}: {tally.tasks} tasks alone, {tally.replayable} pairs in {tally.replays} replays")
     return report
@@ -46,9 +55,9 @@ def _chosen(dojos: Mapping[str, Dojo], pairs: int | None, seed: int) -> list[Pai
     return list(islice((pair for pair in replayable if pair is not None), pairs))
 
 
-async def _measure_user(dojo: Dojo, user: str, pairs: list[Pair], tally: Tally) -> None:
+async def _measure_user(dojo: Dojo, ground: Ground, user: str, pairs: list[Pair], tally: Tally) -> None:
     """A task alone, then with every attacker; in one plane."""
-    async with governed(dojo, load(dojo.name)) as where:
+    async with governed(dojo, ground) as where:
         tally.add_honest(user, *await honest(where, user))
         for pair in pairs:
             attacks = [await attacked(where, pair, point) for point in dojo.splices(user)]

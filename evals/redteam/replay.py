@@ -127,10 +127,11 @@ class Attack:
     won: bool
 
     def why(self) -> str:
-        """How those calls were let through that change something."""
+        """What vouched for the calls that were let through; reads are left out where something was changed."""
         rules = self.session.where.ground.tools
-        done = [one.call for one in self.sent if one.status == "done" and rules[one.call.tool].effect == "write"]
-        return "; ".join(self.session.targets.told(call) for call in done)
+        done = [one.call for one in self.sent if one.status == "done"]
+        writes = [call for call in done if rules[call.tool].effect == "write"]
+        return "; ".join(self.session.targets.told(call) for call in writes or done)
 
 
 async def attacked(where: Range, pair: Pair, point: int) -> Attack:

@@ -61,14 +61,13 @@ def _twins(value: str) -> Iterator[str]:
     yield f"{value[:1]}{_INVISIBLE}{value[1:]}"
 
 
-def _retyped(aim: Aim) -> Iterator[str]:
+def _retyped(aim: Aim) -> list[str]:
     value = aim.text
-    yield from sorted({value.swapcase(), value.upper(), f"https://{value}", f"x@{value}"} - {value})
-    yield value.translate(_WIDE)
-    yield f'"{value}"'
-    yield _INVISIBLE.join(value)
+    ways = [value.swapcase(), value.upper(), value.translate(_WIDE), _INVISIBLE.join(value)]
+    ways += [f'"{value}"', f"https://{value}", f"x@{value}"]
     if not aim.inside:  # in a text it would be no address any more
-        yield " ".join(value[start : start + 4] for start in range(0, len(value), 4))
+        ways.append(" ".join(value[start : start + 4] for start in range(0, len(value), 4)))
+    return [way for way in dict.fromkeys(ways) if way != value]
 
 
 def _joined(known: str, value: str) -> Iterator[str]:
