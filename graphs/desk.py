@@ -16,9 +16,10 @@ from interlock.graphs.tenants import Tenants
 from interlock.oversight.inbox import Decision, Inbox, Item, Page
 from interlock.oversight.items import Kind
 
-__all__ = ["ContextDesk", "InboxDesk", "handlers"]
+__all__ = ["ContextDesk", "InboxDesk", "handlers", "told"]
 
 Ready = Callable[[], Awaitable[None]]
+Answers = list[Item | errors.InterlockError]  # inside `InboxDesk`, `list` is its method
 
 
 class InboxDesk:
@@ -54,6 +55,21 @@ class InboxDesk:
         await self._ready()
         return await self._inbox.claim(item_id, by=by, tenant=await self._tenants.of_item(item_id))
 
+    async def release(self, item_id: str, *, by: str, comment: str = "") -> Item:
+        """Give a claimed item back. Raises NotAuthorized, AlreadyDecided, NotFound."""
+        await self._ready()
+        whose = await self._tenants.of_item(item_id)
+        return await self._inbox.release(item_id, by=by, comment=comment, tenant=whose)
+
+    async def delegate(self, item_id: str, *, to: str, by: str, comment: str = "") -> Item:
+        """Hand one item to another person, who may answer it themselves, or has the skill of the task.
+
+        Raises NotAuthorized, Conflict, InputError, AlreadyDecided, NotFound.
+        """
+        await self._ready()
+        whose = await self._tenants.of_item(item_id)
+        return await self._inbox.delegate(item_id, to=to, by=by, comment=comment, tenant=whose)
+
     async def complete(self, item_id: str, output: Any, *, by: str, comment: str = "") -> Item:
         """Hand in the output of a task. Raises NotAuthorized, AlreadyDecided, Conflict, InputError, NotFound."""
         await self._ready()
@@ -67,6 +83,23 @@ class InboxDesk:
         await self._ready()
         whose = await self._tenants.of_item(item_id)
         return await self._inbox.decide(item_id, decision, by=by, comment=comment, digest=digest, tenant=whose)
+
+    async def decide_many(self, item_ids: Iterable[str], decision: Decision, *, by: str, comment: str = "") -> Answers:
+        """Answer many items alike, each checked and recorded by itself: in their order, the item or why it was not.
+
+        Raises StorageError; whatever is wrong with one item leaves the others alone.
+        """
+        return [await self._one_of_many(one, decision, by, comment) for one in dict.fromkeys(item_ids)]
+
+    async def _one_of_many(
+        self, item_id: str, decision: Decision, by: str, comment: str
+    ) -> Item | errors.InterlockError:
+        try:
+            return await self.decide(item_id, decision, by=by, comment=comment)
+        except errors.StorageError:
+            raise
+        except errors.InterlockError as exc:
+            return exc
 
 
 class ContextDesk:
@@ -118,6 +151,16 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
     async def claim(item_id: str, by: str) -> Any:
         return (await plane.inbox.claim(item_id, by=by)).as_json()
 
+    async def release(item_id: str, by: str, comment: str = "") -> Any:
+        return (await plane.inbox.release(item_id, by=by, comment=comment)).as_json()
+
+    async def delegate(item_id: str, to: str, by: str, comment: str = "") -> Any:
+        return (await plane.inbox.delegate(item_id, to=to, by=by, comment=comment)).as_json()
+
+    async def decide_many(item_ids: list[str], decision: Mapping[str, Any], by: str, comment: str = "") -> Any:
+        found = await plane.inbox.decide_many(item_ids, _decision(decision), by=by, comment=comment)
+        return told(dict.fromkeys(item_ids), found)
+
     async def complete(item_id: str, output: Any, by: str, comment: str = "") -> Any:
         return (await plane.inbox.complete(item_id, output, by=by, comment=comment)).as_json()
 
@@ -148,9 +191,17 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
         return {"taken": not problems, "version": plane.policies.version, "problems": told}
 
     return {
-        "decide": decide, "claim": claim, "complete": complete, "cancel": cancel, "pause": pause, "resume": resume,
-        "fork": fork, "switch": switch, "wait": wait, "reload": reload,
+        "decide": decide, "decide_many": decide_many, "claim": claim, "release": release, "delegate": delegate,
+        "complete": complete, "cancel": cancel, "pause": pause, "resume": resume, "fork": fork, "switch": switch,
+        "wait": wait, "reload": reload,
     }  # fmt: skip
+
+
+def told(item_ids: Iterable[str], answers: Iterable[Item | errors.InterlockError]) -> dict[str, Any]:
+    """What became of many answers, as JSON: the items that were answered, and the error of each other one."""
+    pairs = list(zip(item_ids, answers, strict=True))
+    refused = [{"item": one, **answer.error} for one, answer in pairs if isinstance(answer, errors.InterlockError)]
+    return {"items": [answer.as_json() for _, answer in pairs if isinstance(answer, Item)], "errors": refused}
 
 
 def _case(case: Case) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from interlock import errors
+from interlock.graphs.desk import told
 from interlock.oversight.inbox import Decision
 from interlock.plane import ControlPlane
 
@@ -53,6 +54,21 @@ class Answer(Body):
         if self.decision == "respond":
             return Decision.respond(self.value)
         return Decision.approve()
+
+
+class Answers(Answer):
+    """One decision about many items; each is checked and recorded by itself."""
+
+    items: list[str] = Field(min_length=1, max_length=1000)
+    digest: None = None
+
+
+class Comment(Body):
+    comment: str = ""
+
+
+class Handing(Comment):
+    to: str = Field(description="Who is asked, as person:ana.")
 
 
 class Output(Body):
@@ -104,6 +120,25 @@ async def get_item(plane: Plane, item_id: str) -> dict[str, Any]:
 @router.post("/inbox/{item_id}/claim")
 async def claim(plane: Plane, item_id: str, body: Body) -> dict[str, Any]:
     return (await plane.inbox.claim(item_id, by=body.by)).as_json()
+
+
+@router.post("/inbox/{item_id}/release")
+async def release(plane: Plane, item_id: str, body: Comment) -> dict[str, Any]:
+    """Give a claimed item back."""
+    return (await plane.inbox.release(item_id, by=body.by, comment=body.comment)).as_json()
+
+
+@router.post("/inbox/{item_id}/delegate")
+async def delegate(plane: Plane, item_id: str, body: Handing) -> dict[str, Any]:
+    """Hand one item to another person."""
+    return (await plane.inbox.delegate(item_id, to=body.to, by=body.by, comment=body.comment)).as_json()
+
+
+@router.post("/inbox/decide")
+async def decide_many(plane: Plane, body: Answers) -> dict[str, Any]:
+    """Answer many items alike: `{items, errors}`, an error for each that was not answered."""
+    asked = list(dict.fromkeys(body.items))
+    return told(asked, await plane.inbox.decide_many(asked, body.meant(), by=body.by, comment=body.comment))
 
 
 @router.post("/inbox/{item_id}/decide")

@@ -16,7 +16,10 @@ from interlock.graphs.engine.lock import Address, new_token
 
 __all__ = ["COMMANDS", "CommandServer", "send"]
 
-COMMANDS = frozenset({"decide", "claim", "complete", "cancel", "pause", "resume", "switch", "fork", "wait", "reload"})
+COMMANDS = frozenset(
+    {"decide", "decide_many", "claim", "release", "delegate", "complete", "cancel", "pause", "resume", "switch", "fork",
+     "wait", "reload"}
+)  # fmt: skip
 _LINE_LIMIT = 4 * 1024 * 1024
 _TREE = {
     cls.code: cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.InterlockError)
