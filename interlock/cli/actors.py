@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import page
 
 app = typer.Typer(help="Agents and persons of the project.", invoke_without_command=True)
@@ -15,12 +15,12 @@ _COLUMNS = ("actor", "kind", "skills", "roles", "scopes", "authorities", "capaci
 
 
 @app.callback()
-def actors(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def actors(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """Agents and persons, with skills, roles, scopes and authorities."""
     from interlock.cli.session import drive, modelled
 
     async def work() -> list[dict[str, Any]]:
-        async with modelled(home) as plane:
+        async with modelled(home, policies=policies) as plane:
             return [_shown(actor) for actor in plane.services.actors]
 
     found = drive(work())

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, lines, say
 from interlock.cli.problems import FAILED
 
@@ -14,12 +14,12 @@ app = typer.Typer(help="The ledger: verify, export.", no_args_is_help=True)
 
 
 @app.command()
-def verify(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def verify(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """Read the whole chain again; ends with 1 and names the first bad event when it was touched."""
     from interlock.cli.session import drive, reading
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return await plane.ledger.verify()
 
     report = drive(work())
@@ -38,13 +38,14 @@ def export(
     home: Home = DEFAULT_HOME,
     case: Annotated[str | None, typer.Option("--case", help="Of this case only.")] = None,
     since: Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601).")] = None,
+    policies: Policies = None,
 ) -> None:
     """Events as JSON lines on stdout."""
     from interlock.cli.session import drive, reading
     from interlock.errors import InputError
 
     async def work() -> None:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             try:
                 events = plane.ledger.export(case, since, plane.tenant)
                 await lines(events)

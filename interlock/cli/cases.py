@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Workflow
+from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies, Workflow
 from interlock.cli.output import emit, page, pairs, plain
 
 app = typer.Typer(help="Cases: list, show, cancel, pause, resume, fork.", invoke_without_command=True)
@@ -25,11 +25,12 @@ def default(
     workflow: Workflow = None,
     limit: Limit = 50,
     cursor: Cursor = None,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Cases in start order; with a sub-command, one of them."""
     if ctx.invoked_subcommand is None:
-        list_cases(home, status, workflow, limit, cursor, as_json)
+        list_cases(home, status, workflow, limit, cursor, policies, as_json)
 
 
 @app.command("list")
@@ -39,6 +40,7 @@ def list_cases(
     workflow: Workflow = None,
     limit: Limit = 50,
     cursor: Cursor = None,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Cases in start order."""
@@ -48,7 +50,7 @@ def list_cases(
         raise typer.BadParameter(f"{status!r} is none of {', '.join(_STATUSES)}", param_hint="--status")
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return await plane.cases(status, workflow, limit, cursor)
 
     found = drive(work())
@@ -57,33 +59,54 @@ def list_cases(
 
 
 @app.command()
-def show(case: Id, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def show(case: Id, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """One case: input, result, what it waits for."""
     from interlock.cli.session import drive, reading
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return await plane.case(case)
 
     _show(drive(work()), as_json)
 
 
 @app.command()
-def cancel(case: Id, by: By, home: Home = DEFAULT_HOME, comment: Comment = "", as_json: Json = False) -> None:
+def cancel(
+    case: Id,
+    by: By,
+    home: Home = DEFAULT_HOME,
+    comment: Comment = "",
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
     """End a case now; effects in flight are waited for."""
-    _change(home, "cancel", as_json, case_id=case, by=by, comment=comment)
+    _change(home, "cancel", policies, as_json, case_id=case, by=by, comment=comment)
 
 
 @app.command()
-def pause(case: Id, by: By, home: Home = DEFAULT_HOME, comment: Comment = "", as_json: Json = False) -> None:
+def pause(
+    case: Id,
+    by: By,
+    home: Home = DEFAULT_HOME,
+    comment: Comment = "",
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
     """Stop driving a case at its next step."""
-    _change(home, "pause", as_json, case_id=case, by=by, comment=comment)
+    _change(home, "pause", policies, as_json, case_id=case, by=by, comment=comment)
 
 
 @app.command()
-def resume(case: Id, by: By, home: Home = DEFAULT_HOME, comment: Comment = "", as_json: Json = False) -> None:
+def resume(
+    case: Id,
+    by: By,
+    home: Home = DEFAULT_HOME,
+    comment: Comment = "",
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
     """Drive a paused case again, until it has settled."""
-    _change(home, "resume", as_json, case_id=case, by=by, comment=comment)
+    _change(home, "resume", policies, as_json, case_id=case, by=by, comment=comment)
 
 
 @app.command()
@@ -93,17 +116,18 @@ def fork(
     home: Home = DEFAULT_HOME,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="From this checkpoint; else the last.")] = None,
     comment: Comment = "",
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """A new case from a checkpoint of another; its writing tools act in shadow: nothing happens outside."""
-    _change(home, "fork", as_json, case_id=case, checkpoint_id=checkpoint, by=by, comment=comment)
+    _change(home, "fork", policies, as_json, case_id=case, checkpoint_id=checkpoint, by=by, comment=comment)
 
 
-def _change(home: Any, command: str, as_json: bool, **params: Any) -> None:
+def _change(home: Any, command: str, policies: Any, as_json: bool, **params: Any) -> None:
     from interlock.cli.change import change
     from interlock.cli.session import drive
 
-    _show(drive(change(home, command, **params)), as_json)
+    _show(drive(change(home, command, policies=policies, **params)), as_json)
 
 
 def _show(case: Any, as_json: bool) -> None:

@@ -19,8 +19,10 @@ _SETTLES_S = 60.0
 Engine = Callable[..., Awaitable[Any]]
 
 
-async def change(home: Path, command: str, **params: Any) -> Any:
+async def change(home: Path, command: str, *, policies: Path | None = None, **params: Any) -> Any:
     """Run a command of the engine and return its answer; the case it touched is driven until it has settled.
+
+    A live engine decides by its own policies; `policies` are those of the one that is made here when none lives.
 
     Raises NotFound when the home has no database, and whatever the command raises.
     """
@@ -29,8 +31,10 @@ async def change(home: Path, command: str, **params: Any) -> Any:
     address = EngineLock(home).holder()
     if address is not None:
         say(f"sent to the engine of {home} (pid {address.pid})")
+        if policies is not None:
+            say("it decides by its own policies; change those and say `interlock policy reload`")
         return await _settled(lambda name, **given: send(address, name, **given), command, params)
-    async with working(home) as plane:
+    async with working(home, policies=policies) as plane:
         await plane.ready()
         known = handlers(plane)
         return await _settled(lambda name, **given: known[name](**given), command, params)

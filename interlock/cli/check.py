@@ -6,25 +6,26 @@ from typing import Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, say, table
 from interlock.cli.problems import FAILED
 
 
-def check(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def check(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """Find what would go wrong in the project.
 
-    Tools without scope, tasks nobody can perform, approvals nobody may give, steps nobody reaches. Ends with 1 when
-    there are errors; warnings are shown only.
+    Tools without scope, tasks nobody can perform, approvals nobody may give, steps nobody reaches, policies that do
+    not fit. Ends with 1 when there are errors; warnings are shown only.
     """
     from interlock.cli.session import drive, modelled
-    from interlock.graphs.soundness import findings
+    from interlock.graphs.soundness import Finding, findings
 
     async def work() -> Any:
-        async with modelled(home) as plane:
+        async with modelled(home, policies=policies) as plane:
             services, workflows = plane.services, list(plane.registry.latest().values())
             actors = list(services.actors)
             found = findings(workflows, services.tools, actors, services.code_actors, services.settings)
+            found += [Finding("error", f"{p.file}:{p.line}", p.message, p.suggestion) for p in plane.policies.check()]
             return found, len(workflows), len(list(services.tools)), len(actors)
 
     found, workflows, tools, actors = drive(work())

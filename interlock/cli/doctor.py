@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, table
 from interlock.cli.problems import FAILED
 
 
-def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def doctor(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """Examine installation, home and project.
 
     Python, packages, home, settings, credentials, database, ledger, engine, model, project and its systems. Ends
@@ -18,7 +18,7 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     from interlock.cli.examination import examine
     from interlock.cli.session import drive
 
-    found = drive(examine(home))
+    found = drive(examine(home, policies))
     ok = all(finding.ok for finding in found)
     if as_json:
         emit({"ok": ok, "checks": found})

@@ -36,9 +36,10 @@ class Finding:
     hint: str = ""
 
 
-async def examine(home: Path) -> list[Finding]:
+async def examine(home: Path, policies: Path | None = None) -> list[Finding]:
     """All examinations, in an order in which each may rely on the ones before it."""
-    return [await _one(what, look, home) for what, look in _EXAMINATIONS.items()]
+    looks: dict[str, Look] = {**_EXAMINATIONS, "project": lambda where: _project(where, policies)}
+    return [await _one(what, look, home) for what, look in looks.items()]
 
 
 async def _one(what: str, look: Look, home: Path) -> Finding:
@@ -128,8 +129,8 @@ def _model(home: Path) -> str:
     return f"embeddings by {embedder.name}"
 
 
-async def _project(home: Path) -> str:
-    async with modelled(home) as plane:
+async def _project(home: Path, policies: Path | None) -> str:
+    async with modelled(home, policies=policies) as plane:
         await plane.ready()
         tools, workflows = len(list(plane.services.tools)), sorted(plane.registry.latest())
         return f"{plane.services.settings.project}: {', '.join(workflows)}; {tools} tools; its systems answer"
@@ -145,5 +146,4 @@ _EXAMINATIONS: dict[str, Look] = {
     "ledger": _ledger,
     "engine": _engine,
     "model": _model,
-    "project": _project,
 }

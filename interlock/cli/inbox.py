@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit
+from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies
 from interlock.cli.output import emit, page, pairs
 
 app = typer.Typer(help="What waits for people: approvals, tasks, exceptions.", invoke_without_command=True)
@@ -41,24 +41,25 @@ def _lister(fixed: str | None) -> Callable[..., None]:
         case: CaseId = None,
         limit: Limit = 50,
         cursor: Cursor = None,
+        policies: Policies = None,
         as_json: Json = False,
     ) -> None:
         if ctx.invoked_subcommand is None:
             wanted = None if _one_of(status, _STATUSES, "--status") == "any" else status
             query = (_one_of(kind, _KINDS, "--kind"), wanted, role, case, limit, cursor)
-            _list(home, query, as_json)
+            _list(home, policies, query, as_json)
 
     listing.__doc__ = f"{'Approvals' if fixed else 'Items'} that wait, the oldest first."
     return listing
 
 
-def _list(home: Path, query: tuple[Any, ...], as_json: bool) -> None:
+def _list(home: Path, policies: Path | None, query: tuple[Any, ...], as_json: bool) -> None:
     from interlock.cli.session import drive, modelled, reading
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             if query[2] is not None:  # who has a role is said by the project
-                async with modelled(home) as project:
+                async with modelled(home, policies=policies) as project:
                     for actor in project.services.actors:
                         plane.register_actor(actor)
             return await plane.inbox.list(*query)
@@ -86,12 +87,12 @@ def _one_of(value: str | None, known: tuple[str, ...], option: str) -> str | Non
     return value
 
 
-def show(item: Id, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def show(item: Id, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """One item: what is asked, why, who may answer, the evidence."""
     from interlock.cli.session import drive, reading
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return await plane.inbox.get(item)
 
     _show(drive(work()).as_json(), as_json)
@@ -107,16 +108,17 @@ def decide(
     respond: Respond = None,
     comment: Comment = "",
     digest: Digest = None,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Answer an approval or an exception; the case goes on at once."""
     answer = _decision(approve, reject, edit, respond)
-    _change(home, "decide", as_json, item_id=item, decision=answer, by=by, comment=comment, digest=digest)
+    _change(home, "decide", policies, as_json, item_id=item, decision=answer, by=by, comment=comment, digest=digest)
 
 
-def claim(item: Id, by: By, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def claim(item: Id, by: By, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """Take an item, so that others see it and working time counts."""
-    _change(home, "claim", as_json, item_id=item, by=by)
+    _change(home, "claim", policies, as_json, item_id=item, by=by)
 
 
 def complete(
@@ -125,11 +127,12 @@ def complete(
     by: By,
     home: Home = DEFAULT_HOME,
     comment: Comment = "",
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Hand in the output of a task."""
     value = _parsed(output, "--output")
-    _change(home, "complete", as_json, item_id=item, output=value, by=by, comment=comment)
+    _change(home, "complete", policies, as_json, item_id=item, output=value, by=by, comment=comment)
 
 
 def _decision(approve: bool, reject: str | None, edit: str | None, respond: str | None) -> dict[str, Any]:
@@ -170,11 +173,11 @@ def _text_or_json(text: str) -> Any:
         return text
 
 
-def _change(home: Path, command: str, as_json: bool, **params: Any) -> None:
+def _change(home: Path, command: str, policies: Path | None, as_json: bool, **params: Any) -> None:
     from interlock.cli.change import change
     from interlock.cli.session import drive
 
-    _show(drive(change(home, command, **params)), as_json)
+    _show(drive(change(home, command, policies=policies, **params)), as_json)
 
 
 def _show(item: dict[str, Any], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, save
 
 Format = Annotated[Literal["mermaid", "svg"], typer.Option("--format", help="Text for Mermaid, or a picture.")]
@@ -19,6 +19,7 @@ def show_map(
     home: Home = DEFAULT_HOME,
     format: Format = "mermaid",  # the name of the option
     output: Output = None,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Draw a workflow.
@@ -30,7 +31,7 @@ def show_map(
     from interlock.graphs.map import describe, mermaid
 
     async def work() -> Any:
-        async with modelled(home) as plane:
+        async with modelled(home, policies=policies) as plane:
             entry = plane.registry.get(workflow)
             actors = [a for a in plane.services.actors if a.id not in plane.services.code_actors]
             return describe(entry.workflow, entry.graph, actors)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json, Workflow
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies, Workflow
 from interlock.cli.output import emit, pairs, table
 
 Since = Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601).")]
@@ -23,6 +23,7 @@ def metrics(
     until: Until = None,
     by: Period = None,
     tz: Zone = "UTC",
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Throughput, cycle time, cost, uptime.
@@ -32,7 +33,7 @@ def metrics(
     from interlock.cli.session import drive, reading
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return await plane.metrics.summary(workflow, since, until, by=by, tz=tz)
 
     figures = drive(work())

@@ -9,14 +9,16 @@ from typing import Any
 
 from interlock import errors
 from interlock.cli.session import modelled
+from interlock.graphs.engine.lock import Address, EngineLock
+from interlock.graphs.engine.remote import send
 from interlock.oversight.actors import Person
 from interlock.oversight.inbox import separated
-from interlock.oversight.policy import Request
+from interlock.oversight.policy import Problem, Request
 from interlock.plane import ControlPlane
 from interlock.tools.attempt import Attempt, Refused, admit, begin
 from interlock.tools.site import CallSite
 
-__all__ = ["Question", "examine", "explained"]
+__all__ = ["Question", "examine", "explained", "reloaded"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,22 @@ async def explained(home: Path, policies: Path | None, question: Question) -> di
         owners = [actor.owner, f"{Person.prefix}:{actor.owner}"] if actor.owner else []
         excluded = separated(question.requester, question.actor, owners)
         return plane.policies.explain(request, plane.services.actors.people(), excluded)
+
+
+async def reloaded(home: Path, by: str = "") -> dict[str, Any]:
+    """Whether the live engine took its policies again, the version that decides now, and the problems.
+
+    Raises NotFound when no engine lives: the next one reads them anyway.
+    """
+    answer: dict[str, Any] = await send(_engine(home), "reload", by=by)
+    return {**answer, "problems": [Problem(**problem) for problem in answer["problems"]]}
+
+
+def _engine(home: Path) -> Address:
+    address = EngineLock(home).holder() if home.is_dir() else None
+    if address is None:
+        raise errors.NotFound(f"no engine lives in {home}", "nothing to do: the next one reads the policies anew")
+    return address
 
 
 async def _bound(plane: ControlPlane) -> None:

@@ -1,4 +1,4 @@
-"""`interlock policy`: check a policy set, explain one decision."""
+"""`interlock policy`: check a policy set, explain one decision, take another set while the engine lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, say
 from interlock.cli.problems import FAILED
 
-app = typer.Typer(help="Policies: check a set, explain a decision.", no_args_is_help=True)
+app = typer.Typer(help="Policies: check a set, explain a decision, reload.", no_args_is_help=True)
 
 Tool = Annotated[str, typer.Option("--tool", help="The tool, or any other action of the policies.")]
 Actor = Annotated[str, typer.Option("--actor", help="Who would act, as agent:clerk.")]
@@ -18,6 +18,7 @@ Args = Annotated[str, typer.Option("--args", metavar="JSON", help="The arguments
 Requester = Annotated[
     str | None, typer.Option("--requester", help="Who asked for the case; kept apart from approving.")
 ]
+Who = Annotated[str, typer.Option("--by", envvar="INTERLOCK_BY", help="Who does this, as person:ana.")]
 Context = Annotated[str, typer.Option("--context", metavar="JSON", help="Further context, as totals or approvals.")]
 
 
@@ -57,6 +58,27 @@ def explain(
     given, more = json_object(args, "--args"), json_object(context, "--context")
     answer = drive(explained(home, policies, Question(tool, actor, given, requester, more)))
     emit(answer) if as_json else _print(answer)
+
+
+@app.command()
+def reload(home: Home = DEFAULT_HOME, by: Who = "", as_json: Json = False) -> None:
+    """Let the live engine of a home take its policies as they are now.
+
+    It takes them when they are valid as a whole, else it goes on with those it has, and this ends with 1. A SIGHUP to
+    the engine does the same.
+    """
+    from interlock.cli.policies import reloaded
+    from interlock.cli.session import drive
+
+    answer = drive(reloaded(home, by))
+    if as_json:
+        emit(answer)
+    else:
+        for problem in answer["problems"]:
+            print(problem)
+        say(f"policies: {'now' if answer['taken'] else 'not taken; still'} version {answer['version']}")
+    if not answer["taken"]:
+        raise typer.Exit(FAILED)
 
 
 def _print(answer: dict[str, Any]) -> None:

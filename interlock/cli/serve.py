@@ -53,7 +53,9 @@ async def _until_stopped(server: Server) -> None:
         raise
 
 
-def dev(home: Home = DEFAULT_HOME, port: Port = 2024, config: Config = Path("langgraph.json")) -> None:
+def dev(
+    home: Home = DEFAULT_HOME, port: Port = 2024, config: Config = Path("langgraph.json"), policies: Policies = None
+) -> None:
     """Open the graphs in Studio.
 
     Runs `langgraph dev` in guest mode: for looking and trying, not crash-safe.
@@ -68,5 +70,6 @@ def dev(home: Home = DEFAULT_HOME, port: Port = 2024, config: Config = Path("lan
         raise ConfigurationError(f"there is no {config}", "name the langgraph.json of your project with --config")
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--host", "127.0.0.1", "--port", str(port), "--no-browser"]
     surroundings = {**os.environ, "INTERLOCK_HOME": str(home), "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
+    surroundings |= {"INTERLOCK_POLICIES": str(policies.resolve())} if policies is not None else {}
     ended = subprocess.run([*command, "--config", str(config)], env=surroundings, check=False)  # noqa: S603  # our own command
     raise typer.Exit(ended.returncode)

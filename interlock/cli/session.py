@@ -26,9 +26,9 @@ def database(home: Path) -> str:
 
 
 @asynccontextmanager
-async def reading(home: Path) -> AsyncIterator[ControlPlane]:
+async def reading(home: Path, *, policies: Path | None = None) -> AsyncIterator[ControlPlane]:
     """The plane of a home, read-only: works beside a live engine. Raises NotFound when there is no database."""
-    async with ControlPlane.open(database(home), read_only=True) as plane:
+    async with ControlPlane.open(database(home), policies=policies, read_only=True) as plane:
         yield plane
 
 
@@ -43,8 +43,35 @@ async def working(
     async with (
         ControlPlane.open(database(home), policies=policies, settings=settings) as plane,
         settings.resolve("project")(plane, reference=reference),
+        _reloading(plane),
     ):
         yield plane
+
+
+@asynccontextmanager
+async def _reloading(plane: ControlPlane) -> AsyncIterator[None]:
+    """SIGHUP: the policies are read again, and taken if they are valid."""
+    loop, turns = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    def reload() -> None:
+        turn = asyncio.ensure_future(_reload(plane))
+        turns.add(turn)
+        turn.add_done_callback(turns.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        await asyncio.gather(*turns)
+
+
+async def _reload(plane: ControlPlane) -> None:
+    problems = await plane.policies.reload()
+    for problem in problems:
+        say(str(problem))
+    version = plane.policies.version
+    say(f"policies: {'not taken; still' if problems else 'now'} version {version}")
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Comment, Home, Json
+from interlock.cli.options import DEFAULT_HOME, Comment, Home, Json, Policies
 from interlock.cli.output import emit, page, say
 
 Target = Annotated[str | None, typer.Argument(help="agent:x, tool:y, system:z, workflow:w, tenant:t or all.")]
@@ -22,6 +22,7 @@ def switch(
     home: Home = DEFAULT_HOME,
     by: Who = None,
     comment: Comment = "",
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Turn actors, tools, systems or all off and on.
@@ -29,28 +30,29 @@ def switch(
     It takes effect before the next tool call. Without arguments: the switches that were set.
     """
     if target is None:
-        return _list(home, as_json)
+        return _list(home, policies, as_json)
     if state is None or by is None:
         raise typer.BadParameter("give TARGET, a state (on, off, drain) and --by")
-    return _set(home, target, state, by, comment, as_json)
+    return _set(home, policies, (target, state, by, comment), as_json)
 
 
-def _list(home: Any, as_json: bool) -> None:
+def _list(home: Any, policies: Any, as_json: bool) -> None:
     from interlock.cli.session import drive, reading
 
     async def work() -> Any:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return plane.services.switches.list(plane.tenant)
 
     found = drive(work())
     page(found, None, as_json, _COLUMNS, [(s.target, s.state, s.by, s.comment, s.at) for s in found])
 
 
-def _set(home: Any, target: str, state: str, by: str, comment: str, as_json: bool) -> None:
+def _set(home: Any, policies: Any, wanted: tuple[str, str, str, str], as_json: bool) -> None:
     from interlock.cli.change import change
     from interlock.cli.session import drive
 
-    drive(change(home, "switch", target=target, state=state, by=by, comment=comment))
+    target, state, by, comment = wanted
+    drive(change(home, "switch", policies=policies, target=target, state=state, by=by, comment=comment))
     say(f"{target} is {state}")
     if as_json:
         emit({"target": target, "state": state, "by": by, "comment": comment})
