@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import governed_call, traced
+from bench import governed_call, policy_decision, traced
 from bench.__main__ import main
 from bench.alone import run_alone
 from bench.benchmarks import BENCHMARKS, Benchmark
@@ -148,6 +148,15 @@ def test_there_are_a_hundred_policies_and_they_parse(named: int) -> None:
     assert text.count("permit (") == governed_call.POLICIES
     assert text.count(governed_call.TOOL) == named
     assert Policies(governed_call.policies(named)).files["bench.cedar"] == text
+
+
+@pytest.mark.parametrize("size", policy_decision.SIZES)
+async def test_a_decision_asks_as_many_policies_whatever_the_size_of_the_set(size: int, tmp_path: Path) -> None:
+    part = policy_decision.bound(size).edition.slice(policy_decision.TOOL)
+    assert part is not None and len(part.statements) == policy_decision.EACH
+    assert policy_decision.policies(size).count("permit (") == size
+    for name in ("ours", "cedarpy"):
+        assert (await policy_decision.PEERS[f"{name}, {size:,}"](tmp_path, 4, 1)).runs == 4
 
 
 @pytest.mark.parametrize("arguments", [["B9"], ["--rounds", "0"], ["--rounds", "x"]])
