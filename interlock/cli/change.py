@@ -16,11 +16,12 @@ from interlock.graphs.engine.remote import send
 __all__ = ["change"]
 
 _SETTLES_S = 60.0
+_HANDS = frozenset({"claim", "release", "delegate"})  # they move items between people, and no case
 Engine = Callable[..., Awaitable[Any]]
 
 
 async def change(home: Path, command: str, *, policies: Path | None = None, **params: Any) -> Any:
-    """Run a command of the engine and return its answer; the case it touched is driven until it has settled.
+    """Run a command of the engine and return its answer; the cases it touched are driven until they have settled.
 
     A live engine decides by its own policies; `policies` are those of the one that is made here when none lives.
 
@@ -42,8 +43,17 @@ async def change(home: Path, command: str, *, policies: Path | None = None, **pa
 
 async def _settled(engine: Engine, command: str, params: Mapping[str, Any]) -> Any:
     answer = await engine(command, **params)
-    case = answer.get("case_id") or answer.get("id") if isinstance(answer, Mapping) else None
-    if case is not None and command != "claim":
+    for case in () if command in _HANDS else _touched(answer):
         settled = await engine("wait", case_id=case, until="settled", timeout=_SETTLES_S)
         say(f"case {case} is {settled['status']}")
     return answer
+
+
+def _touched(answer: Any) -> list[str]:
+    """The cases in an answer: of the item or items that were answered, or the one that was changed."""
+    if not isinstance(answer, Mapping):
+        return []
+    if "items" in answer:
+        return list(dict.fromkeys(item["case_id"] for item in answer["items"]))
+    case = answer.get("case_id") or answer.get("id")
+    return [case] if case is not None else []

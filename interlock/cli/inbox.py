@@ -12,9 +12,14 @@ from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json,
 from interlock.cli.output import emit, page, pairs
 
 app = typer.Typer(help="What waits for people: approvals, tasks, exceptions.", invoke_without_command=True)
-approvals = typer.Typer(help="Approvals: list, show, decide.", invoke_without_command=True)
+approvals = typer.Typer(help="Approvals: list, show, claim, release, delegate, decide.", invoke_without_command=True)
 
 Id = Annotated[str, typer.Argument(metavar="ITEM", help="Id of the item.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ITEM...", help="Ids of the items.")]
+All = Annotated[bool, typer.Option("--all", help="Instead of ids: all open approvals, the oldest first.")]
+Tool = Annotated[str | None, typer.Option("--tool", help="With --all: those about this tool or step only.")]
+Max = Annotated[int, typer.Option("--max", min=1, max=1000, help="With --all: at most so many.")]
+To = Annotated[str, typer.Option("--to", help="Who is asked, as person:ana.")]
 Kind = Annotated[str | None, typer.Option("--kind", help="approval, task or exception.")]
 Status = Annotated[str, typer.Option("--status", help="open, decided, completed, expired, cancelled, or any.")]
 Role = Annotated[str | None, typer.Option("--role", help="What this role may answer.")]
@@ -99,8 +104,11 @@ def show(item: Id, home: Home = DEFAULT_HOME, policies: Policies = None, as_json
 
 
 def decide(
-    item: Id,
     by: By,
+    items: Ids = None,
+    every: All = False,
+    tool: Tool = None,
+    most: Max = 100,
     home: Home = DEFAULT_HOME,
     approve: Approve = False,
     reject: Reject = None,
@@ -111,14 +119,49 @@ def decide(
     policies: Policies = None,
     as_json: Json = False,
 ) -> None:
-    """Answer an approval or an exception; the case goes on at once."""
-    answer = _decision(approve, reject, edit, respond)
-    _change(home, "decide", policies, as_json, item_id=item, decision=answer, by=by, comment=comment, digest=digest)
+    """Answer approvals or exceptions; their cases go on at once. Many are answered one by one: each is checked."""
+    answer, ids = _decision(approve, reject, edit, respond), items or []
+    if bool(ids) == every or (tool is not None and not every):
+        raise typer.BadParameter("give ids, or --all with --tool and --max")
+    if len(ids) == 1:
+        said = {"decision": answer, "by": by, "comment": comment, "digest": digest}
+        return _change(home, "decide", policies, as_json, item_id=ids[0], **said)
+    if digest is not None:
+        raise typer.BadParameter("a digest is that of one item", param_hint="--digest")
+    from interlock.cli.bulk import answer_many, open_approvals
+
+    ids = open_approvals(home, policies, tool, most) if every else ids
+    return answer_many(home, policies, ids, as_json, decision=answer, by=by, comment=comment)
 
 
 def claim(item: Id, by: By, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
-    """Take an item, so that others see it and working time counts."""
+    """Take an item: nobody else answers it until it is released, and working time counts."""
     _change(home, "claim", policies, as_json, item_id=item, by=by)
+
+
+def release(
+    item: Id,
+    by: By,
+    home: Home = DEFAULT_HOME,
+    comment: Comment = "",
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """Give a claimed item back; an operator may do so for others."""
+    _change(home, "release", policies, as_json, item_id=item, by=by, comment=comment)
+
+
+def delegate(
+    item: Id,
+    to: To,
+    by: By,
+    home: Home = DEFAULT_HOME,
+    comment: Comment = "",
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """Hand one item to another person, who must be able to answer it."""
+    _change(home, "delegate", policies, as_json, item_id=item, to=to, by=by, comment=comment)
 
 
 def complete(
@@ -185,6 +228,9 @@ def _show(item: dict[str, Any], as_json: bool) -> None:
         return emit(item)
     decision = item["decision"] or {}
     pairs({name: item[name] for name in _FIRST if item[name]})
+    _section("passes on", {step["to"]: step["at"] or "later" for step in item["chain"]})
+    _section("given before", {one["by"]: f"{one['authority']}, {one['at']}" for one in item["given"]})
+    _section("missing", item["missing"] if item["status"] == "open" else {})
     _section("asks for", {"tool": item["action"].get("tool"), **item["action"].get("args", {})})
     _section("because", dict(item["reasons"]))
     _section("found", item["evidence"] if isinstance(item["evidence"], dict) else {"": item["evidence"]})
@@ -202,7 +248,7 @@ def _section(title: str, values: dict[str, Any]) -> None:
 
 _FIRST = (
     "id", "kind", "case_id", "workflow", "task", "status", "requester", "authority", "need", "eligible", "assignee",
-    "claimed_by", "opened_at", "due",
+    "claimed_by", "delegated_to", "opened_at", "due",
 )  # fmt: skip
 
 
@@ -212,4 +258,6 @@ for group, kind in ((app, None), (approvals, "approval")):
     group.command("show")(show)
     group.command("decide")(decide)
     group.command("claim")(claim)
+    group.command("release")(release)
+    group.command("delegate")(delegate)
 app.command("complete")(complete)
