@@ -13,6 +13,7 @@ from interlock.oversight.actors import Person
 from interlock.oversight.contexts import complete_context, person_entities
 from interlock.oversight.explain import Explainer
 from interlock.oversight.need import approval_request, candidates, need, separated
+from interlock.oversight.reach import dead_rules
 from interlock.oversight.schema import Action, actions_of
 from interlock.oversight.slices import Slice
 from interlock.oversight.sources import actions_named, applicable
@@ -83,8 +84,9 @@ class Edition:
 
     @cached_property
     def hints(self) -> list[Problem]:
-        """What is valid and still looks odd, as a role that nobody is in."""
-        return [] if self._shipped else role_hints(self.statements, self._in_use)
+        """What is valid and still looks odd: roles that nobody is in, rules that change nothing."""
+        roles = [] if self._shipped else role_hints(self.statements, self._in_use)
+        return sorted([*roles, *([] if self.problems else dead_rules(self.statements, self.actions))])
 
     def slice(self, action: str) -> Slice | None:
         """The policies of an action; None when the edition is invalid, or has no such action."""

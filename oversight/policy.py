@@ -84,7 +84,7 @@ class Policies:
         return list(self._refused or self.edition.problems)
 
     def hints(self) -> list[Problem]:
-        """What is valid and still looks odd, as a role that nobody is in."""
+        """What is valid and still looks odd: roles that nobody is in, rules that change nothing."""
         return list(self.edition.hints)
 
     def complete_context(self, action: str, partial: Mapping[str, Any]) -> dict[str, Any]:
