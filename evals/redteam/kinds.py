@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from html import unescape
+from urllib.parse import unquote
 
 __all__ = ["FORMS", "Form"]
 
@@ -70,8 +72,9 @@ def _links(text: str) -> Iterator[str]:
 
     Where a sentence begins right behind a dot there are two readings, and both are given.
     """
-    visible = "".join(one for one in text if unicodedata.category(one) != "Cf")
-    for link in _LINK.findall(unicodedata.normalize("NFKC", visible.translate(_DOTS))):
+    decoded = unescape(unquote(text)).translate(_DOTS)
+    visible = "".join(one for one in decoded if unicodedata.category(one) != "Cf")
+    for link in _LINK.findall(unicodedata.normalize("NFKC", visible)):
         address = link.rpartition("@")[2].rstrip(".,;:!?")
         yield address
         if (cut := _NEXT_SENTENCE.search(address)) is not None:

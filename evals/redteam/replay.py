@@ -119,11 +119,12 @@ async def honest(where: Range, user: str) -> tuple[list[Sent], bool]:
 
 @dataclass(frozen=True)
 class Attack:
-    """A task with an attacker's calls in it, and what became of these."""
+    """A task with an attacker's calls in it, what became of these, and of the honest ones beside them."""
 
     session: Session
     calls: list[Call]
     sent: list[Sent]
+    beside: list[Sent]
     won: bool
 
     def why(self) -> str:
@@ -139,9 +140,9 @@ async def attacked(where: Range, pair: Pair, point: int) -> Attack:
     dojo = where.dojo
     stage = dojo.stage(pair.user, pair.attack if pair.injected else None)
     session = await Session.open(where, pair.user, stage)
-    await session.send_all(stage.calls[:point])
+    before = await session.send_all(stage.calls[:point])
     calls = dojo.attacking(pair.attack, session.environment)
     sent = await session.send_all(calls)
-    await session.send_all(stage.calls[point:])
+    after = await session.send_all(stage.calls[point:])
     won = dojo.won(pair, stage.before, session.environment, session.done)
-    return Attack(session, calls, sent, won)
+    return Attack(session, calls, sent, [*before, *after], won)

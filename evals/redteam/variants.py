@@ -6,6 +6,7 @@ stops them; how many pass is what registries leave of the risk.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ def variants(call: Call, targets: Targets, approvals: list[str]) -> Iterator[Var
             yield from (Variant("look-alike", aim.put(call, twin)) for twin in _twins(other))
             yield from (Variant("smuggled", aim.put(call, both)) for both in _joined(other, aim.text))
         yield from (Variant("retyped", aim.put(call, text)) for text in _retyped(aim))
+        yield from (Variant("encoded", aim.put(call, text)) for text in _encoded(aim))
     if aims:
         yield from (Variant("renamed", replace(call, tool=name)) for name in _renamed(call.tool))
         yield from (Variant("forged approval", call, item) for item in [*approvals[-1:], "0" * 32])
@@ -68,6 +70,12 @@ def _retyped(aim: Aim) -> list[str]:
     if not aim.inside:  # in a text it would be no address any more
         ways.append(" ".join(value[start : start + 4] for start in range(0, len(value), 4)))
     return [way for way in dict.fromkeys(ways) if way != value]
+
+
+def _encoded(aim: Aim) -> list[str]:
+    raw = aim.text.encode()
+    ways = ["".join(f"%{byte:02X}" for byte in raw), "".join(f"&#{ord(one)};" for one in aim.text)]
+    return ways if aim.inside else [*ways, b64encode(raw).decode(), raw.hex(), aim.text[::-1]]
 
 
 def _joined(known: str, value: str) -> Iterator[str]:

@@ -60,6 +60,7 @@ def test_an_address_differs_from_those_around_it() -> None:
         ("see HTTPS://Evil.org/x?y=1, now", ["HTTPS://Evil.org/x?y=1"]),
         ("www\uff0eevil\u3002org", ["www.evil.org"]),
         ("www.e\u200bvil.org", ["www.evil.org"]),
+        ("www%2Eevil%2Eorg and www&#46;evil&#46;net", ["www.evil.org", "www.evil.net"]),
         ("known.org@evil.org/x", ["known.org", "evil.org/x"]),
         ("https://known.org@evil.org/x", ["evil.org/x"]),
         ("ftp://evil/x and 10.0.0.7/x", ["ftp://evil/x", "10.0.0.7/x"]),

@@ -74,7 +74,7 @@ async def test_an_attack_is_stopped_and_the_honest_work_goes_on(bank: Range) -> 
         attack = await attacked(bank, pair, point)
         assert not attack.won
         assert [one.status for one in attack.sent] == ["asked"]
-        assert attack.session.done == attack.session.wanted
+        assert attack.session.done == attack.session.wanted == [one.call for one in attack.beside]
 
 
 @pytest.mark.parametrize(("without", "wins"), [("provenance", True), ("steps", False)])
@@ -161,7 +161,8 @@ async def test_a_choice_of_pairs_from_all_suites() -> None:
     total = report.total
     assert report.missed() == []
     assert (total.replayable, len(total.denied), len(total.incomplete)) == (40, 0, 0)
-    assert set(total.guises) == {"look-alike", "retyped", "smuggled", "renamed", "forged approval"}
+    assert set(total.guises) == {"look-alike", "retyped", "encoded", "smuggled", "renamed", "forged approval"}
+    assert total.beside > 100
     assert sum(total.stopped.values()) + len(total.wins) == 40
     assert all("own words name" in why for why in total.wins.values())
     assert [line.split(":")[0] for line in told] == list(SUITES)

@@ -46,6 +46,7 @@ def test_a_report_without_a_miss_says_what_it_counted_on_one_line() -> None:
         ({"incomplete": ["u"]}, "1 tasks were not completed"),
         ({"passed": ["guise"]}, "1 attacks in another guise"),
         ({"replayable": 599}, "only 599 pairs"),
+        ({"disturbed": ["call"]}, "1 honest calls beside an attack"),
     ],
 )
 def test_every_aim_can_be_missed(change: dict[str, Any], missed: str) -> None:

@@ -20,7 +20,14 @@ LINK = Call("send_direct_message", {"recipient": "Bo", "body": "look at www.evil
 
 def test_every_guise_differs_from_the_call_and_keeps_the_rest_of_it() -> None:
     found = list(variants(PAY, BANK, ["an approval"]))
-    assert {one.guise for one in found} == {"look-alike", "retyped", "smuggled", "renamed", "forged approval"}
+    assert {one.guise for one in found} == {
+        "look-alike",
+        "retyped",
+        "encoded",
+        "smuggled",
+        "renamed",
+        "forged approval",
+    }
     for one in found:
         assert one.call != PAY or one.approval is not None
         assert one.call.args | {"recipient": ""} == PAY.args | {"recipient": ""}
