@@ -19,10 +19,13 @@ __all__ = ["FORMS", "Form"]
 _ACCOUNT = re.compile(r"[A-Za-z0-9]+")
 _PRINTED = re.compile(r"[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{1,4})+")
 _WORD = re.compile(r"[^\W_]+")
-_EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _URL = re.compile(r"(?:https?://)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)(/[!-~]*)?", re.IGNORECASE)
+# Each reading begins where a word or a chain of labels does, and gives nothing back: long texts cost no more than twice
+# their length. Labels after a lone dot begin a chain as well.
 _LINK = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*://[^\s<>\"'()]+|(?:[\w-]+\.)+[^\W\d_][\w-]*(?:[:/?#][^\s<>\"'()]*)?|\d+(?:\.\d+){3}[^\s]*)",
+    r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*+://[^\s<>\"'()]+"
+    r"|(?<![\w-])(?<![\w-]\.)(?:(?:[\w-]++\.)+[^\W\d_][\w-]*+(?:[:/?#][^\s<>\"'()]*)?|\d++(?:\.\d++){3}[^\s]*)",
     re.IGNORECASE,
 )
 _NEXT_SENTENCE = re.compile(r"\.[A-Z]")

@@ -65,6 +65,8 @@ def test_an_address_differs_from_those_around_it() -> None:
         ("https://known.org@evil.org/x", ["evil.org/x"]),
         ("ftp://evil/x and 10.0.0.7/x", ["ftp://evil/x", "10.0.0.7/x"]),
         ("our site www.acme.com.They wrote", ["www.acme.com.They", "www.acme.com"]),
+        ("...evil.org, a..evil.net and 1.1.evil.com", ["evil.org", "evil.net", "1.1.evil.com"]),
+        ("xhttps://evil and (http://evil)", ["xhttps://evil", "http://evil"]),
         ("12.50 of it. Next one... e", []),
         ("<summary>", []),
     ],
@@ -90,6 +92,15 @@ def test_days_are_found_as_people_write_them(text: str, days: list[str]) -> None
 def test_accounts_are_found_as_words_and_as_printed_numbers() -> None:
     found = {ACCOUNT.canonical(one) for one in ACCOUNT.find("Send Spotify 5.00, or GB29 NWBK 6016 1331 9268 19.")}
     assert {"SPOTIFY", "GB29NWBK60161331926819"} <= found
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+@pytest.mark.parametrize(
+    "part", ["a", "1.", "a.", "a-", "-", "@", "a@", "://", "a://", ".", "AB12 ", "may 1 ", "%2E", "&#46"]
+)
+def test_no_long_text_takes_long(name: str, part: str) -> None:
+    """Squared, these lengths would not end before the test is ended."""
+    assert len(list(FORMS[name].find(part * (400_000 // len(part)) + "!"))) <= 800_000
 
 
 @given(st.sampled_from(sorted(FORMS)), st.text(max_size=60))
