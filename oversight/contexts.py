@@ -11,7 +11,7 @@ from interlock.clock import parse
 from interlock.oversight.actions import ActionSpec
 from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, project, record, record_of
 
-__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "earlier_in", "person_entities"]
+__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "earlier_in", "neutral", "person_entities"]
 
 _PERIODS = record({"day": LONG, "week": LONG, "month": LONG})
 _SPANS = record({"hour": LONG, **_PERIODS["attributes"]})
@@ -98,6 +98,14 @@ def _filled(cedar: CedarType, value: Any) -> Any:
         given = value if isinstance(value, Mapping) else {}
         return {name: _filled(sub, given.get(name)) for name, sub in cedar["attributes"].items()}
     return _NEUTRAL[cedar["type"]] if value is None and cedar["type"] in _NEUTRAL else project(cedar, value)
+
+
+def neutral(cedar: CedarType) -> Any:
+    """The least that is of a type: of a record its required attributes."""
+    if cedar["type"] != "Record":
+        return _NEUTRAL.get(cedar["type"])
+    attributes = cedar["attributes"].items()
+    return {name: neutral(inner) for name, inner in attributes if inner.get("required", True)}
 
 
 _ABSENT = {name: _filled(cedar, None) for name, cedar in _BASE.items() if cedar["type"] == "Record"}

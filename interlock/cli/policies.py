@@ -12,13 +12,14 @@ from interlock.cli.session import modelled
 from interlock.graphs.engine.lock import Address, EngineLock
 from interlock.graphs.engine.remote import send
 from interlock.oversight.actors import Person
+from interlock.oversight.boundaries import Boundary, boundaries
 from interlock.oversight.inbox import separated
 from interlock.oversight.policy import Problem, Request
 from interlock.plane import ControlPlane
 from interlock.tools.attempt import Attempt, Refused, admit, begin
 from interlock.tools.site import CallSite
 
-__all__ = ["Question", "examine", "explained", "reloaded"]
+__all__ = ["Question", "bounded", "examine", "explained", "reloaded"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ async def examine(home: Path, policies: Path | None) -> dict[str, Any]:
             "files": sorted(plane.policies.files),
             "problems": problems,
             "hints": hints,
+            "lifted": [_lifted(one) for one in boundaries(plane.policies.edition) if one.lifted_by],
         }
 
 
@@ -61,6 +63,21 @@ async def explained(home: Path, policies: Path | None, question: Question) -> di
         owners = [actor.owner, f"{Person.prefix}:{actor.owner}"] if actor.owner else []
         excluded = separated(question.requester, question.actor, owners)
         return plane.policies.explain(request, plane.services.actors.people(), excluded)
+
+
+def _lifted(limit: Boundary) -> dict[str, Any]:
+    """A limit on sums or counts that approvals lift: whoever reads the policy should know."""
+    names = ("policy", "file", "line", "action", "limit")
+    return {**{name: getattr(limit, name) for name in names}, "by": limit.lifted_by}
+
+
+async def bounded(home: Path, policies: Path | None, action: str | None) -> list[Boundary]:
+    """What is decided at each numeric limit of a set. Raises PolicyError, and NotFound for an unknown action."""
+    async with modelled(home, policies=policies) as plane:
+        await plane.ready()
+        if action is not None and action not in plane.policies.edition.actions:
+            raise errors.NotFound(f"no tool or action {action!r}", "see `interlock policy boundaries` without --tool")
+        return boundaries(plane.policies.edition, action)
 
 
 async def reloaded(home: Path, by: str = "") -> dict[str, Any]:

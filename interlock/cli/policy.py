@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
-from interlock.cli.output import emit, say
+from interlock.cli.output import emit, plain, say, table
 from interlock.cli.problems import FAILED
 
 app = typer.Typer(help="Policies: check a set, explain a decision, reload.", no_args_is_help=True)
@@ -34,6 +34,9 @@ def check(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = 
     else:
         for problem in [*found["problems"], *found["hints"]]:
             print(problem)
+        for limit in found["lifted"]:
+            by = " and ".join(f"{count} of {name}" for name, count in limit["by"].items())
+            print("{file}:{line}: {policy}: {limit} on {action} is lifted by approval:".format(**limit), by)
         say(f"{len(found['files'])} files, {len(found['problems'])} problems, {len(found['hints'])} hints")
     if found["problems"]:
         raise typer.Exit(FAILED)
@@ -58,6 +61,34 @@ def explain(
     given, more = json_object(args, "--args"), json_object(context, "--context")
     answer = drive(explained(home, policies, Question(tool, actor, given, requester, more)))
     emit(answer) if as_json else _print(answer)
+
+
+@app.command("boundaries")
+def show_boundaries(
+    tool: Annotated[str | None, typer.Option("--tool", help="Of this tool or other action only.")] = None,
+    home: Home = DEFAULT_HOME,
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """What is decided just below, at and just above each numeric limit of the policies.
+
+    Money in minor units. Every limit is tried with a request that satisfies the other conditions and brings no
+    approvals; where none was found, that is said.
+    """
+    from interlock.cli.policies import bounded
+    from interlock.cli.session import drive
+
+    found = drive(bounded(home, policies, tool))
+    if as_json:
+        emit({"boundaries": [{**plain(one), "lifted_by": one.lifted_by} for one in found]})
+    else:
+        rows = [(b.action, b.policy, b.limit, *_three(b)) for b in found]
+        table(("action", "policy", "limit", "1 below", "at it", "1 above"), rows)
+
+
+def _three(boundary: Any) -> tuple[str, str, str]:
+    told = [str(one) if one is not None else "-" for one in (boundary.below, boundary.at, boundary.above)]
+    return (boundary.note, "", "") if boundary.note else (told[0], told[1], told[2])
 
 
 @app.command()

@@ -100,6 +100,29 @@ def test_every_error_of_every_file_is_printed(waiting: Path, cli: Run, tmp_path:
     assert len(text.out.splitlines()) >= len(found)
 
 
+def test_boundaries_as_text_and_json(waiting: Path, cli: Run) -> None:
+    found = cli("policy", "boundaries", "--home", waiting, "--tool", "erp.create_po", "--json").json["boundaries"]
+    (limit,) = [b for b in found if b["policy"] == "BUY-1"]
+    assert [limit[at]["decision"] for at in ("below", "at", "above")] == ["allowed", "allowed", "asked"]
+    assert limit["above"]["need"] == {"purchasing": 1} and limit["above"]["value"] == 100001
+    assert "asked: 1 of purchasing" in cli("policy", "boundaries", "--home", waiting).out
+    assert "erp.nothing" in cli("policy", "boundaries", "--home", waiting, "--tool", "erp.nothing", code=1).err
+
+
+def test_check_lists_dead_rules_and_limits_that_approvals_lift(waiting: Path, cli: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.cedar"
+    scope = 'permit (principal, action == Interlock::Action::"erp.create_po", resource) when'
+    mine.write_text(
+        f'@id("day") {scope} {{ context.totals.day + context.amount <= 500 }};\n'
+        f'@id("two") {scope} {{ context.approvals.purchasing >= 2 }};\n'
+        f'@id("dead") {scope} {{ context.amount > 9 && context.amount < 3 }};\n'
+    )
+    said = cli("policy", "check", "--home", waiting, "--policies", mine)
+    assert "mine.cedar:3:1: dead changes nothing" in said.out and "lifted by approval: 2 of purchasing" in said.out
+    told = cli("policy", "check", "--home", waiting, "--policies", mine, "--json").json
+    assert [(one["policy"], one["by"]) for one in told["lifted"]] == [("day", {"purchasing": 2})]
+
+
 @pytest.fixture
 def served(waiting: Path, begin: Any, tmp_path: Path) -> Iterator[tuple[Path, Path, subprocess.Popen[str]]]:
     """A home that is served under a folder of policies."""
