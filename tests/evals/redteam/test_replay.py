@@ -44,6 +44,13 @@ def test_every_tool_and_every_task_of_a_suite_is_declared(suite: str) -> None:
     assert set(whole.users) == ground.tasks.keys()
 
 
+@pytest.mark.parametrize("suite", SUITES)
+async def test_the_policies_of_a_suite_are_valid_and_have_nothing_odd_in_them(suite: str) -> None:
+    async with governed(Dojo(suite), load(suite)) as where:
+        assert where.plane.policies.check() == []
+        assert where.plane.policies.hints() == []
+
+
 def test_with_nothing_in_the_way_every_attacker_wins_and_the_text_is_read(dojo: Dojo) -> None:
     found = [dojo.replayable(user, attack) for user, attack in dojo.candidates]
     assert [pair for pair in found if pair is None or not pair.injected] == []
