@@ -116,6 +116,28 @@ async def test_a_task_is_claimed_and_completed(http: httpx.AsyncClient, plane: C
     assert (await plane.wait(done["case_id"], until="ended")).values == {"po": "by phone"}
 
 
+async def test_an_item_is_released_and_handed_on(http: httpx.AsyncClient) -> None:
+    where = f"/control/inbox/{(await item(http, 'task'))['id']}"
+    loo, bo = {"by": "person:loo"}, {"by": "person:bo"}
+    await http.post(f"{where}/claim", json=loo)
+    said(await http.post(f"{where}/release", json={"by": "person:requester"}), 403, "not_authorized")
+    assert (await http.post(f"{where}/release", json={**bo, "comment": "on leave"})).json()["claimed_by"] is None
+    said(await http.post(f"{where}/delegate", json={**loo, "to": "person:bo"}), 403, "not_authorized")
+    said(await http.post(f"{where}/delegate", json={**loo, "to": "person:loo"}), 422, "input")
+    said(await http.post(f"{where}/delegate", json=loo), 422, "input")
+    handed = (await http.post(f"{where}/delegate", json={**bo, "to": "person:loo"})).json()
+    assert (handed["delegated_to"], handed["status"]) == ("person:loo", "open")
+
+
+async def test_many_are_answered_and_each_refusal_is_told(http: httpx.AsyncClient) -> None:
+    approval, task = (await item(http, "approval"))["id"], (await item(http, "task"))["id"]
+    told = (await http.post("/control/inbox/decide", json={**APPROVE, "items": [approval, task, "no"]})).json()
+    assert [one["id"] for one in told["items"]] == [approval]
+    assert [(one["item"], one["code"]) for one in told["errors"]] == [(task, "input"), ("no", "not_found")]
+    for wrong in ([], ["x"] * 1001, "x", [5], None):
+        said(await http.post("/control/inbox/decide", json={**APPROVE, "items": wrong}), 422, "input")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
