@@ -12,7 +12,7 @@ from interlock.oversight.actions import APPROVE, BUILTINS, ActionSpec, Request, 
 from interlock.oversight.actors import Person
 from interlock.oversight.contexts import complete_context, person_entities
 from interlock.oversight.explain import Explainer
-from interlock.oversight.need import approval_request, candidates, need, separated
+from interlock.oversight.need import approval_request, candidates, kept_apart, need, separated
 from interlock.oversight.reach import dead_rules
 from interlock.oversight.schema import Action, actions_of
 from interlock.oversight.slices import Slice
@@ -139,7 +139,7 @@ class Edition:
         return [one.principal for one, outcome in zip(asked, outcomes, strict=True) if outcome.allowed]
 
     def explain(self, request: Request, people: Iterable[Person] = (), excluded: Iterable[str] = ()) -> dict[str, Any]:
-        """Everything about one request: decision, reasons, each policy with its conditions, need, and who."""
+        """Everything about one request: decision, reasons, need, who may approve, who not, each policy's conditions."""
         verdict = self.decide(request)
         wanted = None if verdict.allowed else self.need(request)
         listed = list(people)
@@ -149,8 +149,23 @@ class Edition:
             "version": self.version,
             "need": wanted,
             "who": {name: self.who(request, name, listed, excluded) for name in wanted or {}},
+            "who_not": {name: self._who_not(request, name, listed, excluded) for name in wanted or {}},
             "policies": self._conditions(request),
         }
+
+    def _who_not(
+        self, request: Request, authority: str, people: Iterable[Person], excluded: Iterable[str]
+    ) -> dict[str, list[str]]:
+        """Why each of the other persons may not approve: kept apart, without the authority, or by which policies."""
+        barred = separated(excluded, request.context.get("requester"), request.context.get("preparers"))
+        why = {p.id: kept_apart(request, p, barred) or self._denied(request, authority, p, barred) for p in people}
+        return {name: reasons for name, reasons in why.items() if reasons}
+
+    def _denied(self, request: Request, authority: str, person: Person, barred: list[str]) -> list[str]:
+        if authority not in person.all_roles:
+            return [f"does not hold the authority {authority!r}"]
+        verdict = self.decide(approval_request(request, authority, person, barred))
+        return [] if verdict.allowed else [f"{reason.policy}: {reason.text}" for reason in verdict.reasons]
 
     def _conditions(self, request: Request) -> list[dict[str, Any]]:
         if self._refusal(request) is not None:

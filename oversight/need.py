@@ -12,7 +12,7 @@ from interlock.oversight.actors import Person
 from interlock.oversight.contexts import person_entities
 from interlock.oversight.slices import Slice
 
-__all__ = ["QUORUM", "approval_request", "candidates", "need", "separated", "with_approvals"]
+__all__ = ["QUORUM", "approval_request", "candidates", "kept_apart", "need", "separated", "with_approvals"]
 
 QUORUM = 2
 _EVALUATIONS = 64
@@ -68,6 +68,15 @@ def separated(*groups: str | Iterable[str] | None) -> list[str]:
     for group in groups:
         ids.update([group] if isinstance(group, str) else group or ())
     return sorted(one for one in ids if one.startswith("person:"))
+
+
+def kept_apart(request: Request, person: Person, barred: Iterable[str]) -> list[str]:
+    """Why a person is kept apart from a request by the part they have in it; empty when they are not."""
+    if person.id not in barred:
+        return []
+    parts = [("requester", "asked for it"), ("preparers", "prepared the case")]
+    taken = [said for name, said in parts if person.id in separated(request.context.get(name))]
+    return taken or ["owns the agent, or has approved before"]
 
 
 def candidates(people: Iterable[Person], authority: str, excluded: Iterable[str]) -> list[Person]:

@@ -106,7 +106,7 @@ class Policies:
         return self.edition.who(request, authority, people, excluded)
 
     def explain(self, request: Request, people: Iterable[Person] = (), excluded: Iterable[str] = ()) -> dict[str, Any]:
-        """Everything about one request: decision, reasons, each policy with its conditions, need, and who."""
+        """Everything about one request: decision, reasons, need, who may approve, who not, each policy's conditions."""
         return self.edition.explain(request, people, excluded)
 
     async def simulate(self, candidate: Source, since: datetime | None = None) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from interlock import errors
-from interlock.cli.session import modelled
+from interlock.cli.session import modelled, reading
 from interlock.graphs.engine.lock import Address, EngineLock
 from interlock.graphs.engine.remote import send
 from interlock.oversight.actors import Person
@@ -16,10 +18,11 @@ from interlock.oversight.boundaries import Boundary, boundaries
 from interlock.oversight.inbox import separated
 from interlock.oversight.policy import Problem, Request
 from interlock.plane import ControlPlane
+from interlock.tools import effects
 from interlock.tools.attempt import Attempt, Refused, admit, begin
 from interlock.tools.site import CallSite
 
-__all__ = ["Question", "bounded", "examine", "explained", "reloaded"]
+__all__ = ["Question", "bounded", "examine", "explained", "explained_call", "explained_item", "reloaded"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,48 @@ async def explained(home: Path, policies: Path | None, question: Question) -> di
         except Refused as no:
             return _refused(plane, no)
         owners = [actor.owner, f"{Person.prefix}:{actor.owner}"] if actor.owner else []
-        excluded = separated(question.requester, question.actor, owners)
-        return plane.policies.explain(request, plane.services.actors.people(), excluded)
+        return _explained(plane, request, separated(question.requester, question.actor, owners))
+
+
+async def explained_item(home: Path, policies: Path | None, item_id: str) -> dict[str, Any]:
+    """The same of what an inbox item asks, with everything that was known when it was asked. Raises NotFound."""
+    async with reading(home, policies=policies) as plane:
+        item = await plane.inbox.get(item_id)
+    if item.request is None:
+        raise errors.NotFound(f"item {item_id} asks no policy", "name an approval")
+    async with modelled(home, policies=policies) as plane:
+        await plane.ready()
+        return _explained(plane, item.request, item.excluded)
+
+
+async def explained_call(home: Path, policies: Path | None, key: str) -> dict[str, Any]:
+    """What was decided of a recorded call, and what the policies say to it now, as far as it was let through.
+
+    Raises NotFound.
+    """
+    async with reading(home, policies=policies) as plane:
+        row = await plane.services.db.read(lambda tx: effects.load(tx, plane.tenant, key))
+        case = await plane.case(row["case_id"]) if row is not None else None
+        events = plane.ledger.export(case.id if case else None, None, plane.tenant)
+        decided = [e async for e in events if e["type"] == "policy.decided" and e["data"].get("effect_key") == key]
+    recorded = [{"at": e["at"], **{name: e["data"].get(name) for name in _DECIDED}} for e in decided]
+    if row is None or case is None:
+        if not recorded:
+            raise errors.NotFound(f"no call {key!r}", "an effect_key stands in every event of a call: `audit export`")
+        if (item := recorded[-1]["item"]) is not None:
+            return {**await explained_item(home, policies, item), "recorded": recorded}
+        return {**_NOTHING, **recorded[-1], "version": recorded[-1]["policy_version"], "recorded": recorded}
+    args, more = orjson.loads(row["args"]), {"workflow": case.workflow, "task": row["task"]}
+    question = Question(row["tool"], row["actor"], args, case.requester, more)
+    return {**await explained(home, policies, question), "recorded": recorded}
+
+
+def _explained(plane: ControlPlane, request: Request, excluded: list[str]) -> dict[str, Any]:
+    people = list(plane.services.actors.people())
+    answer = plane.policies.explain(request, people, excluded)
+    now = plane.services.clock.now()
+    able = {person for persons in answer["who"].values() for person in persons}
+    return {**answer, "away": sorted(p.id for p in people if p.id in able and p.away(now)), "recorded": []}
 
 
 def _lifted(limit: Boundary) -> dict[str, Any]:
@@ -106,10 +149,7 @@ async def _bound(plane: ControlPlane) -> None:
 
 def _refused(plane: ControlPlane, no: Refused) -> dict[str, Any]:
     reasons = [list(reason) for reason in no.reasons]
-    return {
-        "decision": "denied", "reasons": reasons, "version": plane.policies.version,
-        "need": None, "who": {}, "policies": [],
-    }  # fmt: skip
+    return {**_NOTHING, "reasons": reasons, "version": plane.policies.version}
 
 
 def _request(plane: ControlPlane, question: Question) -> Request:
@@ -138,6 +178,10 @@ def _admitted(plane: ControlPlane, question: Question) -> Attempt:
     return attempt
 
 
+_DECIDED = ("decision", "reasons", "policy_version", "approvals", "item", "money")
+_NOTHING: dict[str, Any] = {
+    "decision": "denied", "need": None, "who": {}, "who_not": {}, "away": [], "policies": [], "recorded": [],
+}  # fmt: skip
 _SITE = CallSite(
     tenant="", case_id="explain", workflow="adhoc", version="1", task="", visit=1, actor="", requester="",
     preparers=frozenset(), owner="", allowed=None, ns="", attempt=1, snapshot=0, autonomy="autonomous", guest=False,

@@ -12,8 +12,10 @@ from interlock.cli.problems import FAILED
 
 app = typer.Typer(help="Policies: check a set, explain a decision, reload.", no_args_is_help=True)
 
-Tool = Annotated[str, typer.Option("--tool", help="The tool, or any other action of the policies.")]
-Actor = Annotated[str, typer.Option("--actor", help="Who would act, as agent:clerk.")]
+Tool = Annotated[str | None, typer.Option("--tool", help="The tool, or any other action of the policies.")]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who would act, as agent:clerk.")]
+Item = Annotated[str | None, typer.Option("--item", help="What this inbox item asks.")]
+Call = Annotated[str | None, typer.Option("--call", metavar="KEY", help="A recorded call, by its effect_key.")]
 Args = Annotated[str, typer.Option("--args", metavar="JSON", help="The arguments of the tool.")]
 Requester = Annotated[
     str | None, typer.Option("--requester", help="Who asked for the case; kept apart from approving.")
@@ -44,8 +46,10 @@ def check(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = 
 
 @app.command()
 def explain(
-    tool: Tool,
-    actor: Actor,
+    tool: Tool = None,
+    actor: Actor = None,
+    item: Item = None,
+    call: Call = None,
     args: Args = "{}",
     requester: Requester = None,
     context: Context = "{}",
@@ -53,13 +57,24 @@ def explain(
     policies: Policies = None,
     as_json: Json = False,
 ) -> None:
-    """What the policies say to a call: the decision, why, which approvals it needs, and who may give them."""
+    """What the policies say to a call: the decision, why, which approvals it needs, who may give them and who not.
+
+    Of a call that is described by --tool and --actor, of what an item asks, or of a recorded call.
+    """
     from interlock.cli.inbox import json_object
-    from interlock.cli.policies import Question, explained
+    from interlock.cli.policies import Question, explained, explained_call, explained_item
     from interlock.cli.session import drive
 
-    given, more = json_object(args, "--args"), json_object(context, "--context")
-    answer = drive(explained(home, policies, Question(tool, actor, given, requester, more)))
+    if [item is not None, call is not None, tool is not None and actor is not None].count(True) != 1:
+        raise typer.BadParameter("give --tool and --actor, or --item, or --call")
+    if item is not None:
+        work = explained_item(home, policies, item)
+    elif call is not None:
+        work = explained_call(home, policies, call)
+    else:
+        given, more = json_object(args, "--args"), json_object(context, "--context")
+        work = explained(home, policies, Question(str(tool), str(actor), given, requester, more))
+    answer = drive(work)
     emit(answer) if as_json else _print(answer)
 
 
@@ -119,6 +134,12 @@ def _print(answer: dict[str, Any]) -> None:
     for authority, count in (answer["need"] or {}).items():
         who = ", ".join(answer["who"].get(authority, [])) or "nobody who is registered"
         print(f"  needs {count} approval{'s' if count > 1 else ''} of {authority}: {who}")
+        for person, reasons in answer["who_not"].get(authority, {}).items():
+            print(f"    not {person}: {'; '.join(reasons)}")
+    if answer["away"]:
+        print(f"  on leave: {', '.join(answer['away'])}")
+    for past in answer["recorded"]:
+        print(f"  {past['at']}: {past['decision']} under version {past['policy_version']}")
     for policy in answer["policies"]:
         print(f"  {policy['effect']} {policy['id']} ({policy['file']}:{policy['line']})")
         for condition in policy["conditions"]:

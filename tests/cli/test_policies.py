@@ -123,6 +123,34 @@ def test_check_lists_dead_rules_and_limits_that_approvals_lift(waiting: Path, cl
     assert [(one["policy"], one["by"]) for one in told["lifted"]] == [("day", {"purchasing": 2})]
 
 
+def test_explain_tells_who_may_not_approve_and_why(waiting: Path, cli: Run) -> None:
+    item = cli("approvals", "--home", waiting, "--json").json["items"][0]
+    told = cli("policy", "explain", "--home", waiting, "--item", item["id"], "--json").json
+    assert told["decision"] == "asked" and told["who"]["purchasing"] == item["eligible"]
+    assert told["who_not"]["purchasing"][item["requester"]] == ["asked for it"]
+    assert set(told["who_not"]["purchasing"]).isdisjoint(item["eligible"])
+    assert (
+        f"not {item['requester']}: asked for it"
+        in cli("policy", "explain", "--home", waiting, "--item", item["id"]).out
+    )
+
+
+def test_explain_a_recorded_call(waiting: Path, cli: Run) -> None:
+    events = [json.loads(line) for line in cli("audit", "export", "--home", waiting).out.splitlines()]
+    for decision in ("allowed", "asked"):
+        event = next(e for e in events if e["type"] == "policy.decided" and e["data"]["decision"] == decision)
+        key = event["data"]["effect_key"]
+        told = cli("policy", "explain", "--home", waiting, "--call", key, "--json").json
+        assert told["decision"] == decision and told["policies"]
+        assert [past["at"] for past in told["recorded"]] == [event["at"]]
+    assert "no call 'nothing'" in cli("policy", "explain", "--home", waiting, "--call", "nothing", code=1).err
+
+
+@pytest.mark.parametrize("options", [(), ("--tool", "erp.create_po"), ("--item", "x", "--call", "y")], ids=" ".join)
+def test_explain_wants_one_question(waiting: Path, cli: Run, options: tuple[str, ...]) -> None:
+    assert "--item, or --call" in cli("policy", "explain", "--home", waiting, *options, code=2).err
+
+
 @pytest.fixture
 def served(waiting: Path, begin: Any, tmp_path: Path) -> Iterator[tuple[Path, Path, subprocess.Popen[str]]]:
     """A home that is served under a folder of policies."""
