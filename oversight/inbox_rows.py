@@ -78,7 +78,7 @@ def insert(tx: Transaction, item: Item) -> bool:
 
 def load(tx: Reader, tenant: str, item_id: str) -> Item:
     """The item of an id. Raises NotFound."""
-    row = tx.row(_SELECT + "id = ?", (tenant, item_id))
+    row = tx.row(_SELECT + "id = ?", (tenant, item_id)) if isinstance(item_id, str) else None
     if row is None:
         raise errors.NotFound(f"no inbox item {item_id!r}", "list the inbox for its items")
     return from_row(row)
@@ -173,7 +173,7 @@ def settle(tx: Transaction, item: Item, answer: Answer) -> tuple[Item, bool]:
     now = load(tx, item.tenant, item.id)
     if (first := answered(now, answer.decision, answer.by)) is not None:
         return first, False
-    _check_stages(tx, now, answer.by)
+    _check_stages(tx, now, answer)
     _check_claim(now, answer.by, answer.over)
     _store(tx, now, answer)
     tx.execute(_QUEUE, (answer.at, item.tenant, item.case_id))
@@ -181,10 +181,13 @@ def settle(tx: Transaction, item: Item, answer: Answer) -> tuple[Item, bool]:
     return replace(done, comment=answer.comment, policy_version=answer.policy_version), True
 
 
-def _check_stages(tx: Transaction, item: Item, by: str) -> None:
+def _check_stages(tx: Transaction, item: Item, answer: Answer) -> None:
+    """Whoever decided a stage of an action decides no other; after an edit it is another action."""
     others = of_effect(tx, item.tenant, item.effect_key) if item.kind == "approval" and item.effect_key else []
-    if any(other.decided_by == by and other.id != item.id and other.kind == "approval" for other in others):
-        raise errors.NotAuthorized(f"{by} decided another stage of this action", "each stage needs another person")
+    same = [one for one in others if one.kind == "approval" and one.decided_digest == answer.decision.digest]
+    if any(one.decided_by == answer.by and one.id != item.id for one in same):
+        hint = "each stage needs another person"
+        raise errors.NotAuthorized(f"{answer.by} decided another stage of this action", hint)
 
 
 def _store(tx: Transaction, item: Item, answer: Answer) -> None:

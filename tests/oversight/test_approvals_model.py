@@ -111,9 +111,10 @@ class Approvals(RuleBasedStateMachine):
     def may(self, by: str, want: Wanted, amount: int) -> bool:
         return by != "person:ana" and amount <= LIMITS.get(by, -1) and want.status == "open"
 
-    def other_stage(self, by: str, want: Wanted) -> bool:
-        others = [one for one in self.wanted.values() if one.call == want.call and one is not want]
-        return any(one.answer is not None and one.answer[0] == by for one in others)
+    def other_stage(self, by: str, want: Wanted, amount: int) -> bool:
+        """Whether this person decided another stage of the same action; an edit makes it another one."""
+        others = [one.answer for one in self.wanted.values() if one.call == want.call and one is not want]
+        return any(one is not None and (one[0], one[2]) == (by, amount) for one in others)
 
     def late(self, want: Wanted) -> bool:
         return bool(want.dues) and self.clock.now() >= want.dues[-1]
@@ -181,7 +182,7 @@ class Approvals(RuleBasedStateMachine):
     def settle(self, want: Wanted, by: str, said: str, amount: int, call: Coroutine[Any, Any, Any]) -> None:
         repeated = want.answer == (by, said, amount)
         able = self.may(by, want, amount) and want.claimed in (None, by)
-        able = able and not self.late(want) and not self.other_stage(by, want)
+        able = able and not self.late(want) and not self.other_stage(by, want, amount)
         failed = self.attempt(call)
         assert (failed is None) == (repeated or able), (failed, want)
         if failed is None and not repeated:
