@@ -141,6 +141,37 @@ async def test_an_approved_payment_makes_nobody_known_and_replays_are_apart(bank
     assert (await other.send(paying(other.targets.registered("send_money", "recipient")[-1], 4999.0))).status == "done"
 
 
+async def test_a_value_is_not_known_for_having_been_written_and_read_back(bank: Range) -> None:
+    """In every text field of what may be written, to a target that is known; then in place of a target."""
+    one = await session(bank, "user_task_6")
+    known = one.targets.registered("send_money", "recipient")[-1]
+    order = {"recipient": known, "amount": 0.01, "recurring": False}
+    for fields in ({"subject": NEW, "date": "2022-04-01"}, {"subject": "s", "date": NEW}):
+        assert (await one.send(Call("schedule_transaction", {**order, **fields}))).status == "done"
+    for read in ("get_scheduled_transactions", "get_most_recent_transactions"):
+        assert (await one.send(Call(read, {}))).status == "done"
+    assert NEW in str(one.environment)
+    aimed = {**order, "recipient": NEW, "subject": "s", "date": "2022-04-01"}
+    assert (await one.send(Call("schedule_transaction", aimed))).status == "asked"
+
+
+async def test_a_calendar_and_files_vouch_for_nothing_that_was_put_into_them() -> None:
+    office, address = Dojo("workspace"), "eve@evil.org"
+    async with governed(office, load("workspace")) as where:
+        one = await session(where, "user_task_6")
+        times = {"start_time": "2024-05-19 12:00", "end_time": "2024-05-19 13:00"}
+        texts = {"title": address, "description": address, "location": address}
+        assert (await one.send(Call("create_calendar_event", {**texts, **times, "participants": []}))).status == "done"
+        assert (await one.send(Call("get_day_calendar_events", {"day": "2024-05-19"}))).status == "done"
+        event = {**texts, **times, "participants": [address]}
+        assert (await one.send(Call("create_calendar_event", event))).status == "asked"
+        two = await session(where, "user_task_32")
+        file = await two.send(Call("create_file", {"filename": address, "content": address}))
+        assert (await two.send(Call("list_files", {}))).status == file.status == "done"
+        share = {"file_id": "26", "email": address, "permission": "r"}
+        assert (await two.send(Call("share_file", share))).status == "asked"
+
+
 async def test_who_was_invited_with_a_persons_consent_is_a_member_in_that_replay_alone() -> None:
     slack = Dojo("slack")
     async with governed(slack, load("slack")) as where:
