@@ -33,7 +33,12 @@ class Note(BaseModel):
 
 def gated(**options: Any) -> Workflow:
     wf = Workflow("gated", State)
-    given = {"authority": "purchasing", "sla": 4 * HOUR, "escalate": ["manager", "cfo"], "on_reject": END} | options
+    given: dict[str, Any] = {
+        "authority": "purchasing",
+        "sla": 4 * HOUR,
+        "escalate": ["manager", "cfo"],
+        "on_reject": END,
+    } | options
     gate = wf.approval("gate", amount=lambda s: 70_000, **given)
 
     @wf.task(skill="buying", tools=["erp.create_po"], scopes={"po:write"})

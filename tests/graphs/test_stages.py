@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from langgraph.graph import END, START
 
-from interlock import Decision, Money, Person, Workflow, errors
+from interlock import ControlPlane, Decision, Money, Person, Workflow, errors
 from tests.graphs.office import POLICY, Erp, State, events, office, only_item
 
 HIGH = Money.of("50000", "EUR")
@@ -22,7 +23,7 @@ PEOPLE = [
 
 def staged(**options: Any) -> Workflow:
     wf = Workflow("staged", State)
-    given = {"authority": ["maintenance", "plant"], "on_reject": END} | options
+    given: dict[str, Any] = {"authority": ["maintenance", "plant"], "on_reject": END} | options
     gate = wf.approval("gate", amount=lambda s: Money(70_000, "EUR"), show=["note"], **given)
 
     @wf.task(skill="buying", tools=["erp.create_po"], scopes={"po:write"})
@@ -33,7 +34,7 @@ def staged(**options: Any) -> Workflow:
 
 
 @asynccontextmanager
-async def plant(wf: Workflow, **options: Any) -> Any:
+async def plant(wf: Workflow, **options: Any) -> AsyncIterator[ControlPlane]:
     async with office(wf, **options) as plane:
         for person in PEOPLE:
             plane.register_actor(person)
