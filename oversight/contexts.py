@@ -11,7 +11,7 @@ from interlock.clock import parse
 from interlock.oversight.actions import ActionSpec
 from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, project, record, record_of
 
-__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "earlier_in", "neutral", "person_entities"]
+__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "earlier_in", "leaves", "neutral", "person_entities"]
 
 _PERIODS = record({"day": LONG, "week": LONG, "month": LONG})
 _SPANS = record({"hour": LONG, **_PERIODS["attributes"]})
@@ -61,17 +61,18 @@ def _fact_types(spec: ActionSpec, taken: Iterable[str]) -> dict[str, CedarType]:
 def earlier_in(types: Mapping[str, CedarType], paths: Iterable[str]) -> tuple[str, ...]:
     """What is looked up among earlier calls, of all that is read: `counts.by_actor.day` and the like."""
     read = ["" if path == "" else f"{path}." for path in paths]
-    leaves = (leaf for name, cedar in types.items() for leaf in _leaves(name, cedar))
-    earlier = (leaf for leaf in leaves if leaf.startswith(tuple(f"{name}." for name in _EARLIER)))
+    found = (leaf for name, cedar in types.items() for leaf in leaves(name, cedar))
+    earlier = (leaf for leaf in found if leaf.startswith(tuple(f"{name}." for name in _EARLIER)))
     return tuple(leaf for leaf in earlier if f"{leaf}.".startswith(tuple(read)))
 
 
-def _leaves(name: str, cedar: CedarType) -> Iterator[str]:
+def leaves(name: str, cedar: CedarType) -> Iterator[str]:
+    """The dotted paths of a record's attributes, and of the records in it."""
     if cedar["type"] != "Record":
         yield name
         return
     for part, inner in cedar["attributes"].items():
-        yield from _leaves(f"{name}.{part}", inner)
+        yield from leaves(f"{name}.{part}", inner)
 
 
 def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: Mapping[str, Any]) -> dict[str, Any]:

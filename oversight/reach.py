@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cedarpy import pst
 
 from interlock.oversight.actions import APPROVE
-from interlock.oversight.cedar_types import LONG
+from interlock.oversight.contexts import leaves
 from interlock.oversight.regions import HIGHEST, Region, Texts, TooMany, regions_of
 from interlock.oversight.schema import Action
 from interlock.oversight.slices import matches
@@ -46,21 +46,13 @@ def known_of(action: Action) -> Region:
     """What holds for every request of an action: its effect, system and scope, and that counts are not negative."""
     spec = action.spec
     texts = {"effect": spec.effect, "system": spec.system, "scope": spec.scope}
-    counted = {f"context.{name}": kind for name in _COUNTED for name, kind in _longs(name, action.context.get(name))}
+    counted = [f"context.{leaf}" for name in _COUNTED for leaf in leaves(name, action.context[name])]
     person = pst.Is(pst.Var("principal"), pst.EntityType("Person", ("Interlock",)), None)
     return Region(
         {((path, 1),): (0, HIGHEST) for path in counted},
         {pst.GetAttr(_CONTEXT, name): Texts(frozenset({value})) for name, value in texts.items()},
         {person: True} if action.name.startswith(APPROVE) else {},
     )
-
-
-def _longs(name: str, cedar: object) -> list[tuple[str, object]]:
-    if not isinstance(cedar, dict):
-        return []
-    if cedar == LONG:
-        return [(name, cedar)]
-    return [found for part, inner in cedar.get("attributes", {}).items() for found in _longs(f"{name}.{part}", inner)]
 
 
 def _regions(statements: Sequence[Statement], known: Region) -> dict[Statement, list[Region] | None]:

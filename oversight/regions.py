@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Any
 
 from cedarpy import pst
@@ -191,6 +192,8 @@ def _bounded(key: Linear, low: int, high: int) -> list[Region]:
         return [ANYTHING] if low <= 0 <= high else []
     if key[0][1] < 0:
         key, low, high = tuple((path, -factor) for path, factor in key), -high, -low
+    common = gcd(*(factor for _, factor in key))
+    key, low, high = tuple((path, factor // common) for path, factor in key), -(-low // common), high // common
     return [Region(longs={key: (low, high)})]
 
 

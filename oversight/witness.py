@@ -44,10 +44,10 @@ def _nearest(region: Region, path: str, wanted: int) -> int:
 def witness(action: Action, region: Region, numbers: Mapping[str, int]) -> Request:
     """The request with these integers and the texts, roles and sets that the region demands."""
     told: dict[str, Any] = {"args": neutral(action.context["args"])}
-    for about, texts in region.texts.items():
-        _put(told, path_of(about), min(texts.among) if texts.among else "" if "" not in texts.apart else "another")
     for node, holds in region.truths.items():
         _hold(told, node, holds, action)
+    for about, texts in region.texts.items():
+        _put(told, path_of(about), min(texts.among) if texts.among else "" if "" not in texts.apart else "another")
     for path, number in numbers.items():
         _put(told, path.split("."), number)
     roles = frozenset(role for node, holds in region.truths.items() if holds for role in _roles(node))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from interlock.oversight.boundaries import Boundary, boundaries
@@ -53,10 +55,27 @@ def test_below_at_and_above_of_amounts() -> None:
          ["allowed", "allowed", "denied"]),
         ('context.args.vendor like "ac*e" && context.amount <= 5', "context.amount <= 5",
          ["allowed", "allowed", "denied"]),
+        ("context.amount * 2 <= 9", "context.amount <= 4", ["allowed", "allowed", "denied"]),
+        ("2 * context.amount + 4 * context.totals.day <= 9", "context.amount + 2 * context.totals.day <= 4",
+         ["allowed", "allowed", "denied"]),
+        ("-context.amount >= -5", "context.amount <= 5", ["allowed", "allowed", "denied"]),
+        ('context.args has note && context.args.note != "" && context.amount <= 5', "context.amount <= 5",
+         ["allowed", "allowed", "denied"]),
+        ("context.args has tags && !context.args.tags.isEmpty() && context.amount <= 5", "context.amount <= 5",
+         ["allowed", "allowed", "denied"]),
+        ('context.preparers.containsAll(["a", "b"]) && context.amount <= 5', "context.amount <= 5",
+         ["allowed", "allowed", "denied"]),
+        ('["EUR", "USD"].contains(context.currency) && context.amount <= 5', "context.amount <= 5",
+         ["allowed", "allowed", "denied"]),
+        ("context.frozen && !context.late && context.amount <= 5", "context.amount <= 5",
+         ["allowed", "allowed", "denied"]),
+        ("if context.frozen then context.amount <= 5 else context.amount <= 3", "context.amount <= 5",
+         ["allowed", "allowed", "denied"]),
     ],
 )  # fmt: skip
 def test_limits_of_every_form(condition: str, limit: str, decisions: list[str]) -> None:
-    one = found(f'@id("p") permit ({SCOPE}) when {{ {condition} }};')[limit]
+    fact = replace(PO, facts={"frozen": "bool", "late": "bool"})
+    one = found(f'@id("p") permit ({SCOPE}) when {{ {condition} }};', fact, GET)[limit]
     assert [d.decision for d in (one.below, one.at, one.above) if d] == decisions, one
 
 
@@ -67,6 +86,18 @@ def test_a_forbid_denies_from_its_limit_on() -> None:
     one = next(b for b in boundaries(policies.edition) if b.policy == "f")
     # The forbid names no role, so nobody would be permitted whom it is tried on.
     assert one.limit == "context.amount >= 51" and one.at is not None and one.at.policies == ["f"]
+
+
+def test_a_policy_with_too_many_alternatives_says_so() -> None:
+    wide = " && ".join(f"(context.amount < {n} || context.totals.day < {n})" for n in range(12))
+    (one,) = found(f'@id("p") permit ({SCOPE}) when {{ {wide} }};').values()
+    assert "too many" in one.note and one.at is None
+
+
+def test_a_sum_that_one_number_alone_does_not_reach_is_said() -> None:
+    odd = "2 * context.totals.day + 3 * context.totals.week == 1"
+    notes = {one.note for one in found(f'@id("p") permit ({SCOPE}) when {{ {odd} }};').values()}
+    assert len(notes) == 1 and "no request was found" in notes.pop()
 
 
 def test_limits_of_persons() -> None:

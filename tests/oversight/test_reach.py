@@ -50,6 +50,11 @@ def told(*policies: str) -> dict[str, str]:
         "(context.amount > 10 || context.amount < 0) && context.amount == 5",
         "if context.amount > 5 then context.amount < 3 else context.amount > 7",
         "9223372036854775807 < context.amount",
+        "context.amount * 2 == 7",
+        'context.now < datetime("2026-01-01") && !(context.now < datetime("2026-01-01"))',
+        "3 > 5 || 1 == 2",
+        '"a" == "b" || "a" != "a"',
+        "context.amount - context.amount > 0",
         'principal in Interlock::Role::"a" && !(principal in Interlock::Role::"a")',
         "false",
     ],
@@ -69,6 +74,9 @@ def test_contradictions_are_found(condition: str) -> None:
         "context.amount * 2 >= 9 && context.amount <= 5",
         'context.args.vendor like "a*" && context.args.vendor != "a"',
         'context.args has note && context.args.note != ""',
+        "context.args == context.args && context.totals != context.repeats",
+        'context.now < datetime("2026-01-01") && context.now > datetime("2025-01-01")',
+        "context.amount * context.totals.day > 3 && context.amount - 3 > context.totals.day",
     ],
 )
 def test_what_can_hold_is_not_reported(condition: str) -> None:
