@@ -124,7 +124,8 @@ class Approvals(RuleBasedStateMachine):
     @rule(target=items, amount=AMOUNTS, hours=st.lists(st.integers(1, 5), max_size=3), twin=st.booleans())
     def ask(self, amount: int, hours: list[int], twin: bool) -> str:
         name = f"i{len(self.wanted)}"
-        call = next(reversed(self.wanted.values())).call if twin and self.wanted else f"e{name}"
+        before = next(reversed(self.wanted.values())) if twin and self.wanted else Wanted(amount, f"e{name}", [])
+        amount, call = before.amount, before.call
         dues, at = [], self.clock.now()
         for step in hours:
             at += timedelta(hours=step)
