@@ -42,8 +42,11 @@ class Binding:
 class Edition:
     """A policy set, validated and cut into slices. Everything is denied by one that is invalid or not bound."""
 
-    def __init__(self, files: Mapping[str, str], binding: Binding | None, *, shipped: bool) -> None:
+    def __init__(
+        self, files: Mapping[str, str], binding: Binding | None, *, shipped: bool, unread: Iterable[Problem] = ()
+    ) -> None:
         self.files = dict(files)
+        self.unread = list(unread)
         self.version = digest(self.files)[:16]
         self.problems: list[Problem] = [_UNBOUND]
         self.actions: dict[str, Action] = {}
@@ -75,7 +78,7 @@ class Edition:
 
     def _read(self) -> tuple[list[Statement], list[Problem]]:
         statements: list[Statement] = []
-        problems: list[Problem] = []
+        problems = list(self.unread)
         for file, text in self.files.items():
             found, wrong = read_statements(file, text)
             statements += found

@@ -34,7 +34,7 @@ class Policies:
         self._turn = asyncio.Lock()
         # Records that an edition is about to decide, and at whose word; set by the plane.
         self.tell: Callable[[Edition, str], Awaitable[None]] | None = None
-        self.edition = self._edition()
+        self.edition = self._edition(*read_source(source))
 
     @property
     def files(self) -> dict[str, str]:
@@ -44,14 +44,13 @@ class Policies:
     def version(self) -> str:
         return self.edition.version
 
-    def _edition(self, files: Mapping[str, str] | None = None) -> Edition:
-        files = read_source(self._source) if files is None else files
-        return Edition(files, self._binding, shipped=self._source is None)
+    def _edition(self, files: Mapping[str, str], unread: Iterable[Problem]) -> Edition:
+        return Edition(files, self._binding, shipped=self._source is None, unread=unread)
 
     def bind(self, actions: Iterable[ActionSpec], roles: Collection[str], authorities: Collection[str]) -> None:
         """Generate the schema, validate, and cut the set into slices. May be called again after registrations."""
         self._binding = Binding(tuple(actions), frozenset(roles), frozenset(authorities))
-        self.edition = self._edition(self.edition.files)
+        self.edition = self._edition(self.edition.files, self.edition.unread)
 
     async def reload(self, by: str = "") -> list[Problem]:
         """Take what the source holds now if it is valid as a whole, from the next decision on.
@@ -61,7 +60,7 @@ class Policies:
         async with self._turn:
             bound = self._binding
             try:
-                found = await asyncio.to_thread(self._edition)
+                found = await asyncio.to_thread(lambda: self._edition(*read_source(self._source)))
             except errors.ConfigurationError as exc:
                 return self._refuse([Problem(str(self._source), 1, 1, exc.message, exc.hint)])
             if found.problems:
@@ -69,7 +68,7 @@ class Policies:
             if self.tell is not None and found.version != self.version:
                 await self.tell(found, by)
             # Somebody may have registered meanwhile: what was found valid is bound to what there is now.
-            self.edition = found if bound is self._binding else self._edition(found.files)
+            self.edition = found if bound is self._binding else self._edition(found.files, found.unread)
             self._refused = []
             return []
 

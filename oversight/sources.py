@@ -9,7 +9,7 @@ from cedarpy import pst
 
 from interlock import errors
 from interlock.oversight.authority import Authority
-from interlock.oversight.statements import Statement
+from interlock.oversight.statements import Problem, Statement
 
 __all__ = ["SHIPPED", "Source", "actions_named", "applicable", "read_source"]
 
@@ -20,21 +20,21 @@ _BUILTIN = "builtin.cedar"
 _MATRICES = frozenset({".yaml", ".yml"})
 
 
-def read_source(source: Source) -> dict[str, str]:
-    """Policy texts by file name. `builtin.cedar` is added unless the source brings its own.
+def read_source(source: Source) -> tuple[dict[str, str], list[Problem]]:
+    """Policy texts by file name, and the files of a folder that cannot be read.
 
-    Raises ConfigurationError when nothing is there or cannot be read.
+    `builtin.cedar` is added unless the source brings its own. Raises ConfigurationError when there is nothing.
     """
-    files = _files(SHIPPED if source is None else source)
-    named = {Path(name).name for name in files}
-    if named & {_BUILTIN, "builtin"}:
-        return files
-    return {_BUILTIN: (SHIPPED / _BUILTIN).read_text("utf-8"), **files}
+    files, unread = _files(SHIPPED if source is None else source)
+    named = {Path(name).name for name in (*files, *(problem.file for problem in unread))}
+    if not named & {_BUILTIN, "builtin"}:
+        files = {_BUILTIN: (SHIPPED / _BUILTIN).read_text("utf-8"), **files}
+    return files, unread
 
 
-def _files(source: str | Path | Mapping[str, str | Authority]) -> dict[str, str]:
+def _files(source: str | Path | Mapping[str, str | Authority]) -> tuple[dict[str, str], list[Problem]]:
     if isinstance(source, Mapping):
-        return {str(name): _text(name, text) for name, text in source.items()}
+        return {str(name): _text(name, text) for name, text in source.items()}, []
     if not isinstance(source, (str, Path)):
         raise errors.ConfigurationError(
             f"policies are {type(source).__name__}", "give a folder, a file, or {name: text}"
@@ -44,7 +44,19 @@ def _files(source: str | Path | Mapping[str, str | Authority]) -> dict[str, str]
     found = sorted(file for file in path.iterdir() if file.suffix in suffixes) if path.is_dir() else [path]
     if not found:
         raise errors.ConfigurationError(f"no *.cedar file in {path}", "name a folder with policies, or a file")
-    return {file.name: _read(file) for file in found}
+    return _each(found) if path.is_dir() else ({path.name: _read(path)}, [])
+
+
+def _each(found: Iterable[Path]) -> tuple[dict[str, str], list[Problem]]:
+    """One file that cannot be read must not hide what is wrong with the others."""
+    files: dict[str, str] = {}
+    unread: list[Problem] = []
+    for file in found:
+        try:
+            files[file.name] = _read(file)
+        except errors.ConfigurationError as exc:
+            unread.append(Problem(file.name, 1, 1, exc.message, exc.hint))
+    return files, unread
 
 
 def _text(name: object, text: object) -> str:

@@ -23,7 +23,7 @@ _TYPE = re.compile(r"unrecognized entity type `(?P<name>.*)`")
 _ATTRIBUTE = re.compile(
     r'(?:attribute|access to optional attribute) `(?P<path>.*)` in context for Interlock::Action::"(?P<action>.*?)"'
 )
-_CALLS = ("read", "write")
+_CALLS = ("read", "write", "compensate")
 _NO_ACTION = "unable to find an applicable action"
 
 

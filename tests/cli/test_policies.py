@@ -100,6 +100,16 @@ def test_every_error_of_every_file_is_printed(waiting: Path, cli: Run, tmp_path:
     assert len(text.out.splitlines()) >= len(found)
 
 
+def test_a_file_that_cannot_be_read_hides_nothing(waiting: Path, cli: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.cedar").write_text(TYPO)
+    (folder / "b.cedar").write_bytes(b"\xff\xfe")
+    (folder / "c.yaml").write_text("- role: x\n  action: nothing\n")
+    found = cli("policy", "check", "--home", waiting, "--policies", folder, "--json", code=1).json
+    assert [p["file"] for p in found["problems"]] == ["a.cedar", "b.cedar", "c.yaml"] and not found["valid"]
+
+
 def test_boundaries_as_text_and_json(waiting: Path, cli: Run) -> None:
     found = cli("policy", "boundaries", "--home", waiting, "--tool", "erp.create_po", "--json").json["boundaries"]
     (limit,) = [b for b in found if b["policy"] == "BUY-1"]
