@@ -35,8 +35,8 @@ from tests.oversight.desk import Bot, Desk
 LIMITS = {"person:ana": 100_000, "person:bo": 100_000, "person:cy": 100_000, "person:lo": 600}
 BOSSES = {"person:olga"}
 EVERYBODY = [*LIMITS, *BOSSES, "person:dora", "person:nobody", "agent:buyer", "Person:bo", "person:bo\u200b"]
-WHO = st.sampled_from(EVERYBODY)
-AMOUNTS = st.sampled_from([1, 500, 700, 100_000, 100_001])
+WHO = st.sampled_from(["person:bo", "person:cy"]) | st.sampled_from(EVERYBODY)
+AMOUNTS = st.sampled_from([500, 700, 100_000, 100_001])
 SAID = {"approve": Decision.approve(), "reject": Decision.reject("no"), "respond": Decision.respond("x")}
 
 
@@ -121,7 +121,12 @@ class Approvals(RuleBasedStateMachine):
 
     # what happens
 
-    @rule(target=items, amount=AMOUNTS, hours=st.lists(st.integers(1, 5), max_size=3), twin=st.booleans())
+    @rule(
+        target=items,
+        amount=AMOUNTS,
+        hours=st.lists(st.integers(1, 5), max_size=3),
+        twin=st.sampled_from([True, True, False]),
+    )
     def ask(self, amount: int, hours: list[int], twin: bool) -> str:
         name = f"i{len(self.wanted)}"
         before = next(reversed(self.wanted.values())) if twin and self.wanted else Wanted(amount, f"e{name}", [])
