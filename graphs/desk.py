@@ -7,16 +7,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from interlock import errors
+from interlock import clock, errors
 from interlock.context.context import Context
 from interlock.context.ingest import Ingested, RawDocument
 from interlock.context.retrieve import Fact
 from interlock.graphs.cases import Case
 from interlock.graphs.tenants import Tenants
+from interlock.oversight.delegation import Delegation, Delegations
 from interlock.oversight.inbox import Decision, Inbox, Item, Page
 from interlock.oversight.items import Kind
 
-__all__ = ["ContextDesk", "InboxDesk", "handlers", "told"]
+__all__ = ["ContextDesk", "DelegationDesk", "InboxDesk", "handlers", "told"]
 
 Ready = Callable[[], Awaitable[None]]
 Answers = list[Item | errors.InterlockError]  # inside `InboxDesk`, `list` is its method
@@ -102,6 +103,34 @@ class InboxDesk:
             return exc
 
 
+class DelegationDesk:
+    """`plane.delegations`: who stands in for whom, in the plane's tenant."""
+
+    def __init__(self, delegations: Delegations, ready: Ready, tenant: str) -> None:
+        self._delegations = delegations
+        self._ready = ready
+        self._tenant = tenant
+
+    async def give(
+        self, giver: str, taker: str, authority: str | None = None, *,
+        until: datetime, by: str, start: datetime | None = None, comment: str = "",
+    ) -> Delegation:  # fmt: skip
+        """Let `taker` decide for `giver` from `start` to before `until`; see `Delegations.give`."""
+        await self._ready()
+        return await self._delegations.give(
+            self._tenant, giver, taker, authority, until=until, by=by, start=start, comment=comment
+        )
+
+    async def revoke(self, delegation_id: str, *, by: str, comment: str = "") -> Delegation:
+        """End a delegation now. Raises NotFound, NotAuthorized."""
+        await self._ready()
+        return await self._delegations.revoke(self._tenant, delegation_id, by=by, comment=comment)
+
+    def list(self) -> list[Delegation]:
+        """Every delegation that was ever made, the oldest first."""
+        return self._delegations.list(self._tenant)
+
+
 class ContextDesk:
     """`plane.context`: the documents of the plane's tenant."""
 
@@ -180,6 +209,19 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
         await plane.switch(target, state, by=by, comment=comment)
         return {"target": target, "state": state}
 
+    async def entrust(  # noqa: PLR0917  # a command's fields
+        giver: str, taker: str, until: str, by: str, authority: str | None = None, start: str | None = None,
+        comment: str = "",
+    ) -> Any:  # fmt: skip
+        begins = clock.parse(start) if start else None
+        made = await plane.delegations.give(
+            giver, taker, authority, until=clock.parse(until), start=begins, by=by, comment=comment
+        )
+        return {"delegation": dataclasses.asdict(made)}
+
+    async def revoke(delegation: str, by: str, comment: str = "") -> Any:
+        return {"delegation": dataclasses.asdict(await plane.delegations.revoke(delegation, by=by, comment=comment))}
+
     async def wait(case_id: str, until: str = "settled", timeout: float | None = None) -> Any:  # noqa: ASYNC109
         return _case(await plane.wait(case_id, until, timeout))
 
@@ -193,7 +235,7 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
     return {
         "decide": decide, "decide_many": decide_many, "claim": claim, "release": release, "delegate": delegate,
         "complete": complete, "cancel": cancel, "pause": pause, "resume": resume, "fork": fork, "switch": switch,
-        "wait": wait, "reload": reload,
+        "wait": wait, "reload": reload, "entrust": entrust, "revoke": revoke,
     }  # fmt: skip
 
 

@@ -153,9 +153,9 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
     request, verdict, wanted = missing.request, missing.verdict, missing.wanted
     services, case, counts = here.drive.services, here.drive.case, _counts(granted)
     authority = next(name for name, count in wanted.items() if count > counts.get(name, 0))
-    excluded = separated(asked.excluded, [str(item.decided_by) for item in granted])
+    excluded = separated(asked.excluded, {one for item in granted for one in item.deciders})
     people = services.actors.people()
-    who = missing.policies.who(request, authority, people, excluded)
+    who = services.inbox.who(missing.policies, request, authority, excluded, case.tenant)
     due, chain = opened(gate.deadlines, here.now(), people)
     nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
     return Item(

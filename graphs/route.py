@@ -13,7 +13,7 @@ from interlock.graphs.router import Choice, Facts, choose
 from interlock.graphs.state import TASKS, TaskState, emitted, view
 from interlock.graphs.task import TaskSpec
 from interlock.ids import canonical
-from interlock.oversight.actors import Actor
+from interlock.oversight.actors import Actor, Person
 from interlock.storage.database import Reader
 from interlock.storage.transaction import Transaction
 
@@ -89,6 +89,8 @@ def _forbidden(here: Here, spec: TaskSpec, actor: Actor) -> str | None:
     services, case = here.drive.services, here.drive.case
     if services.switches.state(case.tenant, [actor.id]) != "on":
         return "is switched off"
+    if isinstance(actor, Person) and actor.away(here.now()):
+        return "is on leave"
     context = {
         "workflow": case.workflow, "task": spec.name, "tenant": case.tenant, "requester": case.requester,
         "skill": spec.skill, "skills": sorted(actor.skills),

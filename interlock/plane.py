@@ -20,7 +20,7 @@ from interlock.agents.agent import Agent
 from interlock.graphs import adhoc, cases, guest, starting, steering
 from interlock.graphs.cases import Case
 from interlock.graphs.compiled import GovernedGraph, Visit
-from interlock.graphs.desk import ContextDesk, InboxDesk, handlers
+from interlock.graphs.desk import ContextDesk, DelegationDesk, InboxDesk, handlers
 from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
@@ -77,6 +77,7 @@ class ControlPlane:
         services.ledger.tenants = self._tenants.served
         self.inbox = InboxDesk(services.inbox, self._begin, self._tenants)
         self.approvals = InboxDesk(services.inbox, self._begin, self._tenants, "approval")
+        self.delegations = DelegationDesk(services.inbox.delegations, self._begin, options.tenant)
         self.context = ContextDesk(services.context, self._begin, options.tenant)
         self._engine = EmbeddedEngine(services, self.registry)
         self._lock, self._stack = lock, stack

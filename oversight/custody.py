@@ -14,7 +14,8 @@ from interlock.clock import Clock, iso
 from interlock.observability.ledger import Ledger
 from interlock.oversight import inbox_rows as rows
 from interlock.oversight.actions import Request
-from interlock.oversight.actors import Actors, Person
+from interlock.oversight.actors import Actors
+from interlock.oversight.delegation import Delegations
 from interlock.oversight.eligibility import Eligibility
 from interlock.oversight.escalation import is_due, next_step, passed_on
 from interlock.oversight.items import Item
@@ -35,7 +36,14 @@ class Custody:
         self._policies = policies
         self._clock = clock
         self._tenant = tenant
-        self._eligibility = Eligibility(policies, actors, lambda workflow: self.owner_of(workflow))  # noqa: PLW0108  # set later
+        self.delegations = Delegations(db, ledger, actors, clock)
+        self._eligibility = Eligibility(
+            policies,
+            actors,
+            self.delegations,
+            clock,
+            lambda workflow: self.owner_of(workflow),  # noqa: PLW0108  # set later
+        )
         self.wake: Callable[[str, str], None] = _nobody
         self.owner_of: Callable[[str], str] = _no_owner
 
@@ -133,12 +141,10 @@ class Custody:
     async def _load(self, item_id: str, tenant: str | None) -> Item:
         return await self._db.read(lambda tx: rows.load(tx, tenant or self._tenant, item_id))
 
-    async def _permitted(self, item: Item, by: str, request: Request | None) -> Person:
-        """The person, if they may answer."""
+    async def _permitted(self, item: Item, by: str, request: Request | None) -> str:
+        """In whose place somebody may answer; empty in their own right."""
         async with self._refusing(item, by):
-            person = self._eligibility.person(by)
-            self._eligibility.check(item, person, request)
-            return person
+            return self._eligibility.check(item, self._eligibility.person(by), request)
         raise AssertionError("unreachable")
 
     def _holder(self, item: Item, by: str) -> str | None:

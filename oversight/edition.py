@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -140,6 +140,19 @@ class Edition:
             return []
         outcomes = self._slices[action].ask_all(asked)
         return [one.principal for one, outcome in zip(asked, outcomes, strict=True) if outcome.allowed]
+
+    def covers(
+        self, request: Request, authority: str, giver: Person, taker: Person, excluded: Iterable[str] = ()
+    ) -> bool:
+        """Whether a taker may approve in a giver's place: the giver may, and nothing forbids it to the taker."""
+        barred = separated(excluded, request.context.get("requester"), request.context.get("preparers"))
+        if {giver.id, taker.id} & set(barred) or not self.who(request, authority, [giver], barred):
+            return False
+        given = approval_request(request, authority, giver, barred)
+        asked = replace(given, principal=taker.id, roles=taker.all_roles | {authority})
+        outcome = self._slices[APPROVE + request.action].ask(asked)
+        # Not every permit knows the taker, as one that names the giver; a forbid that matches always counts.
+        return outcome.allowed or not (outcome.matched or outcome.errors)
 
     def explain(self, request: Request, people: Iterable[Person] = (), excluded: Iterable[str] = ()) -> dict[str, Any]:
         """Everything about one request: decision, reasons, need, who may approve, who not, each policy's conditions."""

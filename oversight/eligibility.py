@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from interlock import errors
-from interlock.clock import parse
+from interlock.clock import Clock, parse
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
+from interlock.oversight.delegation import Delegations
 from interlock.oversight.escalation import is_due, names_of
 from interlock.oversight.items import Item
 from interlock.oversight.need import separated
-from interlock.oversight.policy import OPERATOR, Policies
+from interlock.oversight.policy import OPERATOR, Edition, Policies
 
 __all__ = ["Eligibility", "expired"]
 
@@ -20,9 +21,13 @@ __all__ = ["Eligibility", "expired"]
 class Eligibility:
     """The rules of answering. `owner_of` gives the owner of a workflow, a role or a person."""
 
-    def __init__(self, policies: Policies, actors: Actors, owner_of: Callable[[str], str]) -> None:
+    def __init__(
+        self, policies: Policies, actors: Actors, delegations: Delegations, clock: Clock, owner_of: Callable[[str], str]
+    ) -> None:
         self._policies = policies
         self._actors = actors
+        self._delegations = delegations
+        self._clock = clock
         self._owner_of = owner_of
 
     def person(self, by: str) -> Person:
@@ -32,12 +37,49 @@ class Eligibility:
         except errors.NotFound as exc:
             raise errors.NotAuthorized(f"{by} may not decide", "name a registered person, as person:ana") from exc
 
-    def check(self, item: Item, person: Person, request: Request | None) -> None:
-        """Raises NotAuthorized when this person may not answer this item."""
+    def check(self, item: Item, person: Person, request: Request | None) -> str:
+        """In whose place this person may answer this item, empty in their own right. Raises NotAuthorized."""
+        refusal = self._refusal(item, person, request)
+        if not refusal:
+            return ""
+        for giver in self._givers(item, person):
+            if self._stands_in(item, giver, person, request):
+                return giver.id
+        raise errors.NotAuthorized(f"{person.id} may not decide {item.id}: {refusal}", _hint(item))
+
+    def who(
+        self, policies: Edition, request: Request, authority: str, excluded: Iterable[str], tenant: str
+    ) -> list[str]:
+        """Who may approve a request now, without those on leave: first in their own right, then in another's place."""
+        now, apart = self._clock.now(), list(excluded)
+        people = [person for person in self._actors.people() if not person.away(now)]
+        own = policies.who(request, authority, people, apart)
+        others = [person for person in people if person.id not in own]
+        return own + [
+            taker.id
+            for taker in others
+            if any(
+                policies.covers(request, authority, giver, taker, apart)
+                for giver in self._delegations.givers(tenant, taker, authority, now)
+            )
+        ]
+
+    def _refusal(self, item: Item, person: Person, request: Request | None) -> str:
         allowed = {"approval": self._approves, "task": self._performs, "exception": self._resolves}
-        refusal = allowed[item.kind](item, person, request)
-        if refusal:
-            raise errors.NotAuthorized(f"{person.id} may not decide {item.id}: {refusal}", _hint(item))
+        return allowed[item.kind](item, person, request)
+
+    def _givers(self, item: Item, taker: Person) -> list[Person]:
+        """Those in whose place somebody may answer; a task needs a delegation of everything."""
+        asked = {"approval": item.authority, "exception": OPERATOR}.get(item.kind)
+        now = self._clock.now()
+        return [] if taker.away(now) else self._delegations.givers(item.tenant, taker, asked, now)
+
+    def _stands_in(self, item: Item, giver: Person, taker: Person, request: Request | None) -> bool:
+        """Whether a taker may answer in a giver's place. Who is kept apart from the item is so on either side."""
+        if item.kind != "approval":
+            return not self._refusal(item, giver, request) and taker.id not in _apart(item)
+        barred = separated(item.requester, item.excluded)
+        return request is not None and self._policies.edition.covers(request, item.authority, giver, taker, barred)
 
     def check_taker(self, item: Item, to: Person, request: Request | None, now: datetime) -> None:
         """Raises NotAuthorized when an item cannot be handed to this person.
@@ -76,6 +118,8 @@ class Eligibility:
             return "requester, preparers, owner and earlier approvers are kept apart"
         if request is None or not item.authority:
             return "the item does not say which authority it asks"
+        if person.away(self._clock.now()):
+            return "they are on leave"
         if item.authority not in person.all_roles:
             return f"the authority {item.authority!r} is missing"
         if not self._policies.who(request, item.authority, [person], barred):
@@ -83,15 +127,11 @@ class Eligibility:
         return ""
 
     def _performs(self, item: Item, person: Person, request: Request | None) -> str:
-        if person.id in {item.assignee, self._deputy(item.assignee)} or _named(item, person):
-            return ""
-        return "the task is somebody else's"
-
-    def _deputy(self, assignee: str | None) -> str | None:
-        actor = self._actors.get(assignee) if assignee and assignee in self._actors else None
-        return actor.deputy if isinstance(actor, Person) else None
+        return "" if person.id == item.assignee or _named(item, person) else "the task is somebody else's"
 
     def _resolves(self, item: Item, person: Person, request: Request | None) -> str:
+        if person.id in _apart(item):
+            return "who asked for a call, or worked on it, does not say what became of it"
         if item.eligible:
             return "" if _named(item, person) else "the item asks others"
         if self.manages(item, person) or _named(item, person):
@@ -127,7 +167,21 @@ class Eligibility:
             return False
         apart = separated(item.requester, item.excluded, others)
         person = self._actors.person(item.decided_by)
+        if item.decision is not None and item.decision.acting_for:
+            return self._still_for(item, item.decision.acting_for, person, request, apart)
         return bool(self._policies.who(request, item.authority, [person], apart))
+
+    def _still_for(self, item: Item, giver: str, taker: Person, request: Request, apart: list[str]) -> bool:
+        """A delegation has to have held when the decision was made, and not to be revoked since."""
+        at = parse(item.decided_at or "")
+        givers = self._delegations.givers(item.tenant, taker, item.authority, at)
+        covers = self._policies.edition.covers
+        return any(one.id == giver and covers(request, item.authority, one, taker, apart) for one in givers)
+
+
+def _apart(item: Item) -> list[str]:
+    """Who does not answer an exception: of a call whose outcome is unknown, those who asked for it or worked on it."""
+    return separated(item.requester, item.excluded) if item.kind == "exception" and item.effect_key else []
 
 
 def _named(item: Item, person: Person) -> bool:

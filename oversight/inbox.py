@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, get_args
 
@@ -19,7 +19,7 @@ from interlock.oversight.eligibility import expired
 from interlock.oversight.items import STATUSES, Decision, Item, Kind, check_output
 from interlock.oversight.need import separated
 from interlock.oversight.pages import Page, check_choice, check_limit, position
-from interlock.oversight.policy import Policies
+from interlock.oversight.policy import Edition, Policies
 from interlock.storage.claim import Apply
 from interlock.storage.database import Database, Reader, Transaction
 
@@ -90,6 +90,12 @@ class Inbox(Custody):
     def _for_role(self, items: Iterator[Item], role: str | None) -> Iterator[Item]:
         return items if role is None else (item for item in items if self._eligibility.concerns(item, role))
 
+    def who(
+        self, policies: Edition, request: Request, authority: str, excluded: Iterable[str], tenant: str
+    ) -> Sequence[str]:
+        """Whom an approval asks now: see `Eligibility.who`."""
+        return self._eligibility.who(policies, request, authority, excluded, tenant)
+
     # --- opening ---------------------------------------------------------------------------------------------------
 
     def opening(self, item: Item) -> Apply:
@@ -134,7 +140,7 @@ class Inbox(Custody):
         if (first := rows.answered(item, decision, by)) is not None:
             return first
         request = self._asked(item, decision)
-        await self._permitted(item, by, request)
+        decision = replace(decision, acting_for=await self._permitted(item, by, request))
         if expired(item, self._clock.now()):
             raise errors.Expired(f"{item.id} was due {item.last_due}", "ask again")
         return await self._settle(item, self._bound(item, decision), "inbox.decided", request, by=by, comment=comment)
@@ -149,7 +155,7 @@ class Inbox(Custody):
         decision = Decision("complete", value=output)
         if (first := rows.answered(item, decision, by)) is not None:
             return first
-        await self._permitted(item, by, None)
+        decision = replace(decision, acting_for=await self._permitted(item, by, None))
         check_output(item, output)
         return await self._settle(item, decision, "inbox.completed", None, by=by, comment=comment)
 
@@ -203,8 +209,8 @@ class Inbox(Custody):
         found = await self._db.read(lambda tx: rows.approvals(tx, *where))
         counted: Items = []
         for item in found:
-            others = [str(other.decided_by) for other in counted]
-            if item.decided_by not in others and self._eligibility.still(item, request, others):
+            others = {one for other in counted for one in other.deciders}
+            if others.isdisjoint(item.deciders) and self._eligibility.still(item, request, others):
                 counted.append(item)
         names = [item.authority for item in counted]
         return Granted({name: names.count(name) for name in dict.fromkeys(names)}, counted)

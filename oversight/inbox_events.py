@@ -25,6 +25,7 @@ def decided(item: Item, request: Request | None) -> dict[str, Any]:
         "kind": item.kind, "task": item.task, "decision": decision.kind, "digest": decision.digest,
         "money": _money(item, request), "comment": item.comment, "opened_at": item.opened_at,
         "claimed_at": item.claimed_at, "policy_version": item.policy_version, "evidence_hash": item.evidence_hash,
+        **({"acting_for": decision.acting_for} if decision.acting_for else {}),
     }  # fmt: skip
 
 

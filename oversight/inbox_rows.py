@@ -185,7 +185,7 @@ def _check_stages(tx: Transaction, item: Item, answer: Answer) -> None:
     """Whoever decided a stage of an action decides no other; after an edit it is another action."""
     others = of_effect(tx, item.tenant, item.effect_key) if item.kind == "approval" and item.effect_key else []
     same = [one for one in others if one.kind == "approval" and one.decided_digest == answer.decision.digest]
-    if any(one.decided_by == answer.by and one.id != item.id for one in same):
+    if any({answer.by, answer.decision.acting_for} & one.deciders and one.id != item.id for one in same):
         hint = "each stage needs another person"
         raise errors.NotAuthorized(f"{answer.by} decided another stage of this action", hint)
 

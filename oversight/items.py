@@ -51,8 +51,9 @@ COLUMNS = (
 class Decision:
     """A person's answer. `args` are the edited arguments, `value` the response or a task's output.
 
-    `digest` is that of the action that was decided: the edited one after an edit. Raises InputError on another
-    kind, a rejection without a reason, and an edit without arguments.
+    `digest` is that of the action that was decided: the edited one after an edit; `acting_for` the person in whose
+    place it was made, empty when it was made in their own right: both are set by the plane. Raises InputError on
+    another kind, a rejection without a reason, and an edit without arguments.
     """
 
     kind: Answer
@@ -60,6 +61,7 @@ class Decision:
     args: Mapping[str, Any] | None = None
     value: Any = None
     digest: str = ""
+    acting_for: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in _ANSWERS:
@@ -94,7 +96,7 @@ class Decision:
         return said[0] == said[1]
 
     def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "why": self.why, "args": self.args, "value": self.value, "digest": self.digest}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,12 @@ class Item:
     def last_due(self) -> str | None:
         """When the last in the chain must have answered."""
         return self.chain[-1].due if self.chain else self.due
+
+    @property
+    def deciders(self) -> set[str]:
+        """Who answered, and in whose place: neither has another say in the same action."""
+        for_whom = self.decision.acting_for if self.decision else ""
+        return {one for one in (self.decided_by, for_whom) if one}
 
     @property
     def handed_to(self) -> list[str]:

@@ -12,7 +12,7 @@ from interlock.oversight.actors import Person
 from interlock.oversight.contexts import person_entities
 from interlock.oversight.slices import Slice
 
-__all__ = ["QUORUM", "approval_request", "candidates", "kept_apart", "need", "separated", "with_approvals"]
+__all__ = ["QUORUM", "approval_request", "candidates", "kept_apart", "need", "owner_id", "separated", "with_approvals"]
 
 QUORUM = 2
 _EVALUATIONS = 64
@@ -77,6 +77,11 @@ def kept_apart(request: Request, person: Person, barred: Iterable[str]) -> list[
     parts = [("requester", "asked for it"), ("preparers", "prepared the case")]
     taken = [said for name, said in parts if person.id in separated(request.context.get(name))]
     return taken or ["owns the agent, or has approved before"]
+
+
+def owner_id(owner: str) -> list[str]:
+    """The id of the person whom an owner, `ana` or `person:ana`, may be."""
+    return [owner if owner.startswith(f"{Person.prefix}:") else f"{Person.prefix}:{owner}"] if owner else []
 
 
 def candidates(people: Iterable[Person], authority: str, excluded: Iterable[str]) -> list[Person]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from interlock import errors
 from interlock.clock import Clock
 from interlock.ids import Reason, digest
-from interlock.oversight.actors import Actors, Person
+from interlock.oversight.actors import Actors
 from interlock.oversight.escalation import asked_first, opened
 from interlock.oversight.inbox import Granted, Inbox, Item, separated
 from interlock.oversight.items import given_by
 from interlock.oversight.limits import Limits
-from interlock.oversight.need import with_approvals
+from interlock.oversight.need import owner_id, with_approvals
 from interlock.oversight.policy import Policies, Request, Verdict
 from interlock.oversight.switches import Switches
 from interlock.tools.attempt import Attempt, Refused, refused
@@ -171,17 +171,15 @@ class Judge:
         assert attempt.request is not None, "decided before"
         people = self._actors.people()
         due, chain = opened(attempt.site.asking, self._clock.now(), people)
-        who = attempt.policies.who(attempt.request, authority, people, excluded)
+        who = self._inbox.who(attempt.policies, attempt.request, authority, excluded, attempt.site.tenant)
         item = _item(attempt, authority, dict(wanted), who, excluded)
         first = asked_first(who, chain, people)
         return replace(item, eligible=first, due=due, chain=chain, given=given_by(granted.items))
 
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
         """Requester, preparers, the actor itself, the owner of the agent, and earlier approvers."""
-        site, owner = attempt.site, attempt.actor.owner
-        owners = [owner if owner.startswith(f"{Person.prefix}:") else f"{Person.prefix}:{owner}"] if owner else []
-        earlier = [item.decided_by for item in granted.items if item.decided_by]
-        return separated(site.requester, site.actor, sorted(site.preparers), owners, earlier)
+        site, earlier = attempt.site, {one for item in granted.items for one in item.deciders}
+        return separated(site.requester, site.actor, site.preparers, owner_id(attempt.actor.owner), earlier)
 
 
 def _sums_as_context(totals: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

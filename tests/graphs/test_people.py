@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -76,11 +77,14 @@ async def test_a_task_of_a_person_is_an_item_with_its_schema() -> None:
         assert (finished["actor"], finished["data"]["work_s"]) == ("person:ruth", 1800.0)
 
 
-async def test_a_deputy_stands_in() -> None:
+async def test_a_deputy_stands_in_during_leave() -> None:
     async with office(reviewing()) as plane:
-        plane.register_actor(RUTH)
+        ruth = plane.register_actor(replace(RUTH))
         plane.register_actor(DAN)
         case_id, item = await opened(plane)
+        with pytest.raises(errors.NotAuthorized):
+            await plane.inbox.complete(item.id, {"verdict": "ok", "score": 4}, by="person:dan")
+        ruth.calendar = [(now := plane.services.clock.now(), now + timedelta(days=1))]
         await plane.inbox.complete(item.id, {"verdict": "ok", "score": 4}, by="person:dan")
         assert (await plane.wait(case_id, until="ended", timeout=30)).values["score"] == 4
 

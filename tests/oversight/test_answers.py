@@ -303,6 +303,7 @@ async def test_an_output_that_is_no_json_is_refused(desk: Desk, output: Any) -> 
 
 
 async def test_deputy_and_escalation_target_may_others_may_not(desk: Desk) -> None:
+    desk.actors.person("person:eve").calendar = [(START, START + timedelta(days=1))]
     await desk.open(desk.task("a"))
     await desk.open(desk.task("b", eligible=["person:fay"]))
     await desk.open(desk.task("c", eligible=["role:lead"]))
@@ -319,6 +320,7 @@ async def test_deputy_and_escalation_target_may_others_may_not(desk: Desk) -> No
 
 async def test_a_task_claimed_by_another_is_theirs(desk: Desk) -> None:
     await desk.open(desk.task())
+    desk.actors.person("person:eve").calendar = [(START, START + timedelta(days=1))]
     await desk.inbox.claim("t1", by="person:gus")
     with pytest.raises(errors.Conflict, match="person:gus"):
         await desk.inbox.complete("t1", {"vendor": "v"}, by="person:eve")
