@@ -121,6 +121,8 @@ def _positive(sla: Any) -> timedelta:
 
 def asked_first(who: Sequence[str], chain: Sequence[Step], people: Iterable[Person]) -> list[str]:
     """Who of those who may decide is asked at once: not those in the chain, unless nobody else is there."""
+    if not chain:
+        return list(who)
     later = {step.to for step in chain}
     named = {person.id for person in people if later & names_of(person)}
     return [one for one in who if one not in named] or list(who)
