@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import yaml
 from interlock import errors
 from interlock.ids import check_name, check_tool
 from interlock.money import Money
+from interlock.oversight.actors import Person
 
-__all__ = ["Authority", "Row"]
+__all__ = ["Authority", "Row", "review"]
 
 _COLUMNS = ("role", "action", "currency", "per_act", "per_day", "per_counterparty", "second_above")
 
@@ -37,6 +38,7 @@ class Row:
     A credit is negative, and counts as much as a payment of its size.
 
     `per_day` and `per_counterparty` bound the requester's sums of the day; above `second_above` two persons approve.
+    `line` is where it stands in its file, 0 outside of one.
     """
 
     role: str
@@ -46,6 +48,7 @@ class Row:
     per_day: int | None = None
     per_counterparty: int | None = None
     second_above: int | None = None
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,16 @@ class Authority:
         """Read a matrix. Raises ConfigurationError with the row that is wrong."""
         file = Path(path)
         try:
-            content = yaml.load(file.read_text("utf-8-sig"), _Exact)  # noqa: S506  # a SafeLoader
+            text = file.read_text("utf-8-sig")
+            content = yaml.load(text, _Exact)  # noqa: S506  # a SafeLoader
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
             raise errors.ConfigurationError(f"cannot read {file}: {exc}", "give a YAML list of rows") from exc
         rows = content.get("rows") if isinstance(content, Mapping) else content
         if not isinstance(rows, list) or not rows:
             raise errors.ConfigurationError(f"{file} holds no rows", f"give a list of {', '.join(_COLUMNS)}")
-        return cls(tuple(_row(f"{file}, row {number}", row) for number, row in enumerate(rows, 1)), file.stem)
+        read = [_row(f"{file}, row {number}", row) for number, row in enumerate(rows, 1)]
+        placed = zip(read, _lines(text), strict=True)
+        return cls(tuple(replace(row, line=line) for row, line in placed), file.stem)
 
     @property
     def authorities(self) -> set[str]:
@@ -84,22 +90,47 @@ class Authority:
 
     def _permits(self, number: int, row: Row) -> str:
         act, approve = (f"when {{ {_all(conditions)} }}" for conditions in (_act(row), _approve(row)))
-        name = f"{self.name}.{number}"
-        return _policy(f"{name}.act", "permit", row.action, act) + _policy(
-            f"{name}.approve", "permit", f"approve:{row.action}", approve
+        name, place = f"{self.name}.{number}", _place(number, row)
+        return _policy(f"{name}.act", "permit", row.action, act, **place) + _policy(
+            f"{name}.approve", "permit", f"approve:{row.action}", approve, **place
         )
 
     def _closed(self, action: str) -> str:
         """Forbids at a gate what no row of it permits: the shipped policies would let it pass with one approval."""
         rows = [row for row in self.rows if row.action == action]
         name, reason = f"{self.name}.{action}", f"the {self.name} matrix does not permit it"
-        return _policy(f"{name}.gate", "forbid", action, _unless("effect:gate", map(_act, rows)), reason) + _policy(
+        place = _place(self.rows.index(rows[0]) + 1, rows[0])
+        return _policy(
+            f"{name}.gate", "forbid", action, _unless("effect:gate", map(_act, rows)), reason, **place
+        ) + _policy(
             f"{name}.approver",
             "forbid",
             f"approve:{action}",
             _unless("approve:effect:gate", map(_approve, rows)),
             reason,
+            **place,
         )
+
+
+def review(authority: Authority, people: Iterable[Person]) -> list[dict[str, Any]]:
+    """Who may approve what up to how much, a line per row and person; amounts in minor units, None without a bound.
+
+    A row whose role nobody holds has a line without a person.
+    """
+    listed = list(people)
+    return [
+        {"row": number, **{name: getattr(row, name) for name in _COLUMNS}, "person": person}
+        for number, row in enumerate(authority.rows, 1)
+        for person in sorted(one.id for one in listed if row.role in one.all_roles) or [None]
+    ]
+
+
+def _lines(text: str) -> list[int]:
+    """Where the rows of a matrix stand in its file, counted from 1."""
+    node = yaml.compose(text, _Exact)
+    if isinstance(node, yaml.MappingNode):
+        node = {key.value: value for key, value in node.value}["rows"]
+    return [row.start_mark.line + 1 for row in node.value]
 
 
 def _row(place: str, row: Any) -> Row:
@@ -125,8 +156,14 @@ def _amount(value: Any, currency: str) -> int:
     return money.amount
 
 
-def _policy(name: str, effect: str, action: str, conditions: str, reason: str = "") -> str:
+def _place(number: int, row: Row) -> dict[str, int]:
+    """Where problems of the row's policies are to be looked for."""
+    return {"row": number, **({"line": row.line} if row.line else {})}
+
+
+def _policy(name: str, effect: str, action: str, conditions: str, reason: str = "", **place: int) -> str:
     notes = [f"@id({_quoted(name)})", *([f"@reason({_quoted(reason)})"] if reason else [])]
+    notes += [f"@{what}({_quoted(str(value))})" for what, value in place.items()]
     head = f"{effect} (principal, action == Interlock::Action::{_quoted(action)}, resource)"
     return "\n".join([*notes, head, f"{conditions};", ""])
 

@@ -72,7 +72,7 @@ class Edition:
         others = actions_named(statements) if self._shipped else ()
         self.statements = statements
         problems += [] if self._shipped else history_problems(statements, self.actions)
-        self.problems = sorted([*problems, *validate(statements, self.actions, others)])
+        self.problems = sorted({*problems, *validate(statements, self.actions, others)})
         valid = {} if self.problems else self.actions
         self._slices = {name: Slice(action, statements) for name, action in valid.items()}
 

@@ -59,6 +59,8 @@ class Statement:
 
     def problem(self, message: str, suggestion: str = "", *, near: str = "") -> Problem:
         """A problem of this statement, at the first place where the word `near` stands."""
+        if (row := self.node.annotations.get("row")) is not None:  # compiled from a matrix, which is what people see
+            return Problem(self.file, self.line, 1, f"row {row}: {message}", suggestion)
         line, column = _place(self.text, _find(self.text, near))
         return Problem(self.file, self.line + line, column + (self.column if not line else 1), message, suggestion)
 
@@ -70,7 +72,9 @@ def read_statements(file: str, text: str) -> tuple[list[Statement], list[Problem
     for offset, part in _cut(text):
         line, column = _place(text, offset)
         try:
-            statements.append(Statement(file, line + 1, column + 1, part, _parse(part)))
+            node = _parse(part)
+            at = int(node.annotations.get("line", line + 1)) if "row" in node.annotations else line + 1
+            statements.append(Statement(file, at, column + 1, part, node))
         except ValueError as exc:
             problems.append(_syntax(file, text, offset, part, str(exc)))
     return statements, problems

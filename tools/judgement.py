@@ -21,7 +21,7 @@ from interlock.oversight.switches import Switches
 from interlock.tools.attempt import Attempt, Refused, refused
 from interlock.tools.contract import ToolContext
 from interlock.tools.history import earlier, merged
-from interlock.tools.provenance import Provenance
+from interlock.tools.provenance import Provenance, canonical_form
 from interlock.tools.registry import Tools
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Judge:
             attempt.read = frozenset(name for name, _ in recent)
         attempt.facts = await self._facts(attempt, ctx)
         attempt.origins = await self.provenance.trace(attempt, ctx, recent)
-        attempt.counterparty = _counterparty(attempt)
+        attempt.counterparty = self._counterparty(attempt)
         await self._look_back(attempt)
         attempt.used = []
         attempt.request = self._request(attempt)
@@ -93,6 +93,15 @@ class Judge:
         """What the policies of the tool ask of earlier calls."""
         part = attempt.policies.slice(attempt.name)
         return part.earlier if part is not None else ()
+
+    def _counterparty(self, attempt: Attempt) -> str:
+        """The first target of the call, in the one form of its kind: sums per counterparty are kept by it."""
+        arg = next(iter(attempt.spec.targets), "")
+        value = attempt.args.get(arg)
+        if value is None or isinstance(value, (list, dict)):
+            return ""
+        kind = attempt.spec.targets[arg]
+        return canonical_form(self._tools.registries.get(kind) if isinstance(kind, str) else None, str(value))
 
     async def _look_back(self, attempt: Attempt) -> None:
         """What the decision has to know of earlier calls: of most calls nothing."""
@@ -202,12 +211,6 @@ def _typed(key: str, value: Any, kind: str) -> Any:
     if not isinstance(value, wanted) or (kind == "long" and isinstance(value, bool)):  # type: ignore[arg-type]
         raise errors.InputError(f"{key} is {value!r}, no {kind}", "give the type that was registered")
     return sorted(map(str, value)) if kind == "set" else value
-
-
-def _counterparty(attempt: Attempt) -> str:
-    """The first target of the call, by which sums per counterparty are kept."""
-    value = attempt.args.get(next(iter(attempt.spec.targets), ""))
-    return "" if value is None or isinstance(value, (list, dict)) else str(value)
 
 
 def _item(attempt: Attempt, authority: str, need: dict[str, int], who: list[str], excluded: list[str]) -> Item:

@@ -24,7 +24,7 @@ from interlock.tools.attempt import Attempt, refused
 from interlock.tools.contract import ToolContext
 from interlock.tools.registry import Registry, Tools
 
-__all__ = ["Provenance", "Untrusted", "untrusted_fields"]
+__all__ = ["Provenance", "Untrusted", "canonical_form", "untrusted_fields"]
 
 Path = tuple[str, ...]
 Form = Callable[[str], str | None]
@@ -206,6 +206,11 @@ def _leaves(value: Any) -> Iterator[str]:
             yield from _leaves(inner)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
+
+
+def canonical_form(registry: Registry | None, value: str) -> str:
+    """The one form of a value of a kind, so that two ways of writing it are one; as plain text when it has none."""
+    return _form(registry)(value) or str(_form(None)(value))
 
 
 def _form(registry: Registry | None) -> Form:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -14,7 +15,7 @@ import orjson
 from interlock import errors
 from interlock.clock import iso
 
-__all__ = ["cell", "emit", "lines", "page", "pairs", "plain", "save", "say", "table"]
+__all__ = ["cell", "emit", "lines", "page", "pairs", "plain", "records", "save", "say", "table"]
 
 _WIDE = 200
 
@@ -128,6 +129,15 @@ def save(text: str, path: Path) -> None:
             f"{path} cannot be written: {exc.strerror}", "give a path in a folder that exists"
         ) from exc
     say(f"written to {path}")
+
+
+def records(rows: Sequence[Mapping[str, Any]]) -> None:
+    """CSV on stdout, with a line of names; a text that a spreadsheet would calculate is quoted by an apostrophe."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(rows[0] if rows else ())
+    for row in rows:
+        texts = ("" if value is None else str(plain(value)) for value in row.values())
+        writer.writerow([f"'{text}" if text.startswith(("=", "+", "@", "\t", "\r")) else text for text in texts])
 
 
 async def lines(values: AsyncIterable[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -104,6 +105,38 @@ def show_boundaries(
 def _three(boundary: Any) -> tuple[str, str, str]:
     told = [str(one) if one is not None else "-" for one in (boundary.below, boundary.at, boundary.above)]
     return (boundary.note, "", "") if boundary.note else (told[0], told[1], told[2])
+
+
+@app.command()
+def authority(
+    file: Annotated[Path, typer.Argument(help="The matrix, as authority.yaml.")],
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV: the export of an access review.")] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Who may approve what up to how much: the rows of a matrix with the project's people who hold the role.
+
+    JSON and CSV give amounts in minor units.
+    """
+    from interlock.cli.output import records
+    from interlock.cli.session import drive, modelled
+    from interlock.money import Money
+    from interlock.oversight.authority import Authority, review
+
+    async def work() -> list[dict[str, Any]]:
+        matrix = Authority.load(file)
+        async with modelled(home) as plane:
+            return review(matrix, plane.services.actors.people())
+
+    found = drive(work())
+    if as_json or csv:
+        (records if csv else emit)(found)
+        return
+    bounds = ("per_act", "per_day", "per_counterparty", "second_above")
+    shown = [{**r, **{b: None if r[b] is None else str(Money(r[b], r["currency"])) for b in bounds}} for r in found]
+    table(("row", "person", "role", "action", *bounds), [
+        [r[name] for name in ("row", "person", "role", "action", *bounds)] for r in shown
+    ])  # fmt: skip
 
 
 @app.command()

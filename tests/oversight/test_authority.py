@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interlock import errors
 from interlock.money import Money
 from interlock.oversight.actors import Person
-from interlock.oversight.authority import Authority, Row
+from interlock.oversight.authority import Authority, Row, review
 from interlock.oversight.policy import Policies
 from tests.oversight.department import ACTIONS, GATE, PO, ask
 
@@ -170,3 +170,44 @@ def test_decisions_follow_the_row(amount: int, day: int, approvals: int) -> None
 
 
 DOA = matrix(row(per_day=15000, second_above=5000))
+
+
+def test_problems_name_row_and_line_of_the_file(tmp_path: Path) -> None:
+    wrong = "- role: purchsing\n  action: erp.creat_po\n  currency: EUR\n  per_act: 5\n"
+    text = f"# ours\nrows:\n- {{{ROW}, per_act: 1}}\n\n{wrong}"
+    (tmp_path / "authority.yaml").write_text(text, "utf-8")
+    policies = Policies(tmp_path)
+    policies.bind(ACTIONS, ("purchasing",), ("purchasing",))
+    told = {str(problem) for problem in policies.check()}
+    assert "authority.yaml:5:1: row 2: no action 'erp.creat_po' (did you mean erp.create_po?)" in told
+    assert len(told) == len(policies.check())
+    assert all(problem.line == 5 and problem.message.startswith("row 2: ") for problem in policies.check())
+
+
+def test_a_matrix_in_a_folder_decides_and_is_explained_by_its_lines(tmp_path: Path) -> None:
+    load(tmp_path, f"\n\n- {{{ROW}, per_act: 100, second_above: 50}}")
+    policies = Policies(tmp_path)
+    policies.bind(ACTIONS, (), ("purchasing",))
+    assert policies.check() == []
+    assert policies.need(ask(policies, 5001)) == {"purchasing": 2}
+    told = policies.explain(ask(policies, 5001))["policies"]
+    assert ("authority.1.act", "authority.yaml", 3) in [(p["id"], p["file"], p["line"]) for p in told]
+
+
+def test_the_review_lists_who_may_approve_what_up_to_how_much(tmp_path: Path) -> None:
+    matrix = load(
+        tmp_path, f"- {{{ROW}, per_act: 100, second_above: 50}}\n- {{role: cfo, action: x, currency: EUR, per_act: 2}}"
+    )
+    people = [
+        Person("cy", roles={"purchasing"}),
+        Person("bo", authorities={"purchasing": Money(1, "EUR")}),
+        Person("x"),
+    ]
+    found = review(matrix, people)
+    assert [(one["row"], one["person"], one["per_act"]) for one in found] == [
+        (1, "person:bo", 10000), (1, "person:cy", 10000), (2, None, 200),
+    ]  # fmt: skip
+    assert found[0] == {
+        "row": 1, "role": "purchasing", "action": "erp.create_po", "currency": "EUR", "per_act": 10000, "per_day": None,
+        "per_counterparty": None, "second_above": 5000, "person": "person:bo",
+    }  # fmt: skip
