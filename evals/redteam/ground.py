@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from interlock import errors
-from interlock.evals.redteam.kinds import FORMS
+from interlock.evals.redteam.kinds import FORMS, plain
 from interlock.evals.suite import Strict
 
 __all__ = ["FOLDER", "Ground", "Kind", "Part", "Secrets", "Step", "Task", "ToolRule", "load", "values_at"]
@@ -28,7 +28,7 @@ class Kind(Strict):
 
     def canonical(self, value: str) -> str:
         """The form in which values are compared. Raises ValueError."""
-        return value if self.form is None else FORMS[self.form].canonical(value)
+        return plain(value) if self.form is None else FORMS[self.form].canonical(value)
 
     def registry(self, environment: Any) -> dict[str, str]:
         """Known values as they are written, by their canonical form."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from html import unescape
 from urllib.parse import unquote
 
-__all__ = ["FORMS", "Form"]
+__all__ = ["FORMS", "Form", "plain"]
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9]+")
 _PRINTED = re.compile(r"[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{1,4})+")
@@ -45,6 +45,11 @@ class Form:
 
     canonical: Callable[[str], str]
     find: Callable[[str], Iterable[str]]
+
+
+def plain(value: str) -> str:
+    """The form of values that have none of their own, as the gateway sees it."""
+    return unicodedata.normalize("NFC", value).strip()
 
 
 def _account(value: str) -> str:

@@ -73,6 +73,8 @@ def test_values_lie_at_paths_through_lists_and_mappings() -> None:
     assert list(values_at(PLACE, "map.*.name")) == ["c"]
     with pytest.raises(AttributeError):
         list(values_at(PLACE, "list.*.nme"))
+    spaced = SimpleNamespace(name=" e\u0301 ")
+    assert Kind(means="things", known=["name"]).registry(spaced) == {"\u00e9": " e\u0301 "}
     assert Kind(means="things", known=["list.*.name", "map.*.name"]).registry(PLACE) == {"a": "a", "b": "b", "c": "c"}
 
 
