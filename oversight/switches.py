@@ -87,9 +87,10 @@ class Switches:
     async def set(self, tenant: str, target: str, state: str, *, by: str, comment: str = "") -> Switch:
         """Set a switch; it is durable and in effect when this returns, also when the caller is cancelled meanwhile.
 
-        Raises InputError on a target, state or actor id that is none.
+        Raises InputError on a target, state or actor id that is none, NotAuthorized when it is no person's.
         """
-        check_actor(by)
+        if not check_actor(by).startswith("person:"):
+            raise errors.NotAuthorized(f"{by} may set no switch", "a person has to: an agent could turn itself on")
         switch = Switch(tenant, _target(target), _state(state), by, comment, iso(self._clock.now()))
         await asyncio.shield(self._set(switch))
         return switch

@@ -78,6 +78,10 @@ class Judge:
 
     def moved(self, tx: Reader, attempt: Attempt) -> bool:
         """Whether the call is no longer allowed as things are now; for inside a commit, where that is final."""
+        try:
+            self.check_switches(attempt)
+        except Refused:
+            return True
         if attempt.policies.version != self._policies.version:
             return True
         if attempt.money is None and not attempt.earlier:
