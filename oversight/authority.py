@@ -14,7 +14,7 @@ from interlock.ids import check_name, check_tool
 from interlock.money import Money
 from interlock.oversight.actors import Person
 
-__all__ = ["Authority", "Row", "review"]
+__all__ = ["Authority", "Row", "review", "row_lines"]
 
 _COLUMNS = ("role", "action", "currency", "per_act", "per_day", "per_counterparty", "second_above")
 
@@ -75,7 +75,7 @@ class Authority:
         if not isinstance(rows, list) or not rows:
             raise errors.ConfigurationError(f"{file} holds no rows", f"give a list of {', '.join(_COLUMNS)}")
         read = [_row(f"{file}, row {number}", row) for number, row in enumerate(rows, 1)]
-        placed = zip(read, _lines(text), strict=True)
+        placed = zip(read, row_lines(text), strict=True)
         return cls(tuple(replace(row, line=line) for row, line in placed), file.stem)
 
     @property
@@ -125,7 +125,7 @@ def review(authority: Authority, people: Iterable[Person]) -> list[dict[str, Any
     ]
 
 
-def _lines(text: str) -> list[int]:
+def row_lines(text: str) -> list[int]:
     """Where the rows of a matrix stand in its file, counted from 1."""
     node = yaml.compose(text, _Exact)
     if isinstance(node, yaml.MappingNode):

@@ -27,7 +27,7 @@ _BASE: dict[str, CedarType] = {
     "totals": record(
         {**_PERIODS["attributes"], "by_actor": _PERIODS, "by_counterparty": _PERIODS, "by_system": _PERIODS}
     ),
-    "history": record({"done": STRINGS, "begun": STRINGS}),
+    "history": record({"done": STRINGS, "begun": STRINGS, "own": STRINGS, "own_with": STRINGS}),
     "counts": record({**_SPANS["attributes"], "by_actor": _SPANS, "by_counterparty": _SPANS, "by_system": _SPANS}),
     "repeats": record({**_SPANS["attributes"], "by_counterparty": _SPANS}),
 }

@@ -9,6 +9,7 @@ from cedarpy import pst
 
 from interlock import errors
 from interlock.oversight.authority import Authority
+from interlock.oversight.duties import Conflicts
 from interlock.oversight.statements import Problem, Statement
 
 __all__ = ["SHIPPED", "Source", "actions_named", "applicable", "read_source"]
@@ -18,6 +19,7 @@ Source = str | Path | Mapping[str, "str | Authority"] | None
 SHIPPED = Path(__file__).parent / "policies"
 _BUILTIN = "builtin.cedar"
 _MATRICES = frozenset({".yaml", ".yml"})
+_CONFLICTS = "conflicts"
 
 
 def read_source(source: Source) -> tuple[dict[str, str], list[Problem]]:
@@ -69,7 +71,7 @@ def _text(name: object, text: object) -> str:
 
 def _read(path: Path) -> str:
     if path.suffix in _MATRICES:
-        return Authority.load(path).cedar()
+        return (Conflicts if path.stem == _CONFLICTS else Authority).load(path).cedar()
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:

@@ -33,6 +33,10 @@ _ALIKE: dict[str, tuple[str, tuple[str, ...]]] = {
 # A credit makes room once it is done: in flight it may still fail, when its room is spent.
 _SUM = "COALESCE(SUM(CASE WHEN status = 'done' OR amount > 0 THEN amount ELSE 0 END), 0)"
 _CASE = f"SELECT DISTINCT tool, status FROM effects WHERE tenant = ? AND case_id = ? AND {_BEGUN}"  # noqa: S608  # ours
+_OWN = {
+    leaf: f"SELECT DISTINCT tool FROM effects WHERE tenant = ? AND {column} = ? AND actor = ? AND {_BEGUN}"  # noqa: S608  # ours
+    for leaf, column in {"own": "case_id", "own_with": "counterparty"}.items()
+}
 _SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 
 
@@ -58,8 +62,17 @@ def merged(context: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any
 
 
 def _done(reader: Reader, attempt: Attempt, leaf: str, read: Iterable[str]) -> list[str]:
+    if leaf in _OWN:
+        return _own(reader, attempt, leaf, read)
     rows = reader.rows(_CASE, (attempt.site.tenant, attempt.site.case_id, attempt.effect_key))
     return sorted({row["tool"] for row in rows if leaf == "begun" or row["status"] == "done"}.union(read))
+
+
+def _own(reader: Reader, attempt: Attempt, leaf: str, read: Iterable[str]) -> list[str]:
+    """What the same actor has called before, in the case or with the counterparty."""
+    where = attempt.site.case_id if leaf == "own" else attempt.counterparty
+    rows = reader.rows(_OWN[leaf], (attempt.site.tenant, where, attempt.site.actor, attempt.effect_key))
+    return sorted({row["tool"] for row in rows if where}.union(read if leaf == "own" else ()))
 
 
 def _sum(reader: Reader, attempt: Attempt, name: str, period: str, at: datetime) -> int:

@@ -40,11 +40,12 @@ def delegate(
     authority: Annotated[str | None, typer.Option("--authority", help="This one only; else everything.")] = None,
     comment: Comment = "",
     home: Home = DEFAULT_HOME,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Let a person decide in another one's place for some time. Who stands in cannot pass it on."""
     given = {"giver": giver, "taker": taker, "until": until, "start": start, "authority": authority}
-    _changed(home, as_json, "entrust", **given, by=by, comment=comment)
+    _changed(home, as_json, "entrust", policies=policies, **given, by=by, comment=comment)
 
 
 @app.command()
@@ -53,19 +54,20 @@ def revoke(
     by: By,
     comment: Comment = "",
     home: Home = DEFAULT_HOME,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """End a delegation now; what was decided under it and not carried out is void."""
-    _changed(home, as_json, "revoke", delegation=delegation, by=by, comment=comment)
+    _changed(home, as_json, "revoke", policies=policies, delegation=delegation, by=by, comment=comment)
 
 
 @app.command()
-def delegations(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def delegations(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
     """Every delegation that was ever made."""
     from interlock.cli.session import drive, reading
 
     async def work() -> list[Any]:
-        async with reading(home) as plane:
+        async with reading(home, policies=policies) as plane:
             return list(plane.delegations.list())
 
     found = drive(work())

@@ -112,6 +112,7 @@ def authority(
     file: Annotated[Path, typer.Argument(help="The matrix, as authority.yaml.")],
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV: the export of an access review.")] = False,
     home: Home = DEFAULT_HOME,
+    policies: Policies = None,
     as_json: Json = False,
 ) -> None:
     """Who may approve what up to how much: the rows of a matrix with the project's people who hold the role.
@@ -125,7 +126,7 @@ def authority(
 
     async def work() -> list[dict[str, Any]]:
         matrix = Authority.load(file)
-        async with modelled(home) as plane:
+        async with modelled(home, policies=policies) as plane:
             return review(matrix, plane.services.actors.people())
 
     found = drive(work())
