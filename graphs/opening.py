@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from interlock.storage.database import Database
 from interlock.tools.credentials import Credentials
 from interlock.tools.gateway import Gateway
 from interlock.tools.registry import Tools
+from interlock.tools.vault import Command
 
 __all__ = ["Options", "open_services"]
 
@@ -63,6 +65,8 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(context.close)
     models = Models(settings)
     stack.push_async_callback(models.close)
+    credentials = await asyncio.to_thread(_credentials, settings, clock)
+    stack.push_async_callback(credentials.close)
     gateway = Gateway(
         db=db,
         ledger=ledger,
@@ -73,13 +77,25 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
         switches=switches,
         leases=Leases(ledger),
         limits=Limits(ledger),
-        credentials=await asyncio.to_thread(Credentials, settings.credentials_file),
+        credentials=credentials,
         clock=clock,
         settings=settings,
     )
     saver = Checkpoints(db, serde=strict_serializer(cipher=_cipher(settings)))
     return Services(
         db, ledger, saver, tools, gateway, policies, actors, inbox, switches, context, clock, settings, models
+    )
+
+
+def _credentials(settings: Settings, clock: Clock) -> Credentials:
+    """The broker, which also hides the keys among the settings. Raises ConfigurationError on a file it cannot use."""
+    words, seconds = settings.credentials_command, settings.credentials_command_s
+    keys = [key.get_secret_value() for key in (settings.api_key, settings.aes_key) if key is not None]
+    return Credentials(
+        settings.credentials_file,
+        keyring=settings.credentials_keyring,
+        command=Command(words, seconds, clock) if words else None,
+        hidden=[*keys, os.environ.get("OPENAI_API_KEY", "")],
     )
 
 

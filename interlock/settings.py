@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     credentials_file: Path | None = Field(
         default=None, description="YAML of credentials by system; must have mode 0600."
     )
+    credentials_keyring: bool = Field(
+        default=False, description="Also look in the keyring of the operating system, service `interlock`."
+    )
+    credentials_command: list[str] = Field(
+        default=[], description="Program that prints a credential; {system}, {tool} and {case} are filled in."
+    )
+    credentials_command_s: float = Field(default=10.0, gt=0, description="Seconds that this program may take.")
     aes_key: SecretStr | None = Field(default=None, description="Encrypts checkpoints at rest; 16, 24 or 32 bytes.")
     otlp_endpoint: str | None = Field(default=None, description="Where OpenTelemetry spans go; None sends nothing.")
     langsmith: bool = Field(default=False, description="Tag runs for LangSmith, which has settings of its own.")

@@ -1,31 +1,28 @@
-"""Credentials of outside systems. Only the gateway holds them; they are cut out of everything that is written down.
+"""Credentials of outside systems. Only a tool that is being run gets one; they are cut out of everything written down.
 
-`INTERLOCK_CREDENTIAL_<SYSTEM>` in the environment wins over a YAML file (`system: secret`) of mode 0600, and that
-over what a system in this process offers. A secret once known is cut out for as long as the process lives.
+A credential of a tool goes before one of its system. Sources in their order: `INTERLOCK_CREDENTIAL_<NAME>` in the
+environment, a YAML file (`name: secret`) of mode 0600, the keyring, a command, what a system in this process offers.
 """
 
 from __future__ import annotations
 
-import base64
-import json
+import asyncio
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import yaml
 
 from interlock import errors
+from interlock.tools.redaction import HIDDEN, Redaction
+from interlock.tools.vault import Command, from_keyring
 
 __all__ = ["HIDDEN", "Credential", "Credentials"]
 
-HIDDEN = "[credential]"
 _PREFIX = "INTERLOCK_CREDENTIAL_"
-_SHORTEST = 4
-_SHORTEST_INSIDE = 10
 
 
 class Credential(str):
@@ -40,15 +37,25 @@ class Credential(str):
 class Credentials:
     """Raises ConfigurationError when the file is readable by others, or is no mapping of names to strings."""
 
-    def __init__(self, file: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        file: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        keyring: bool = False,
+        command: Command | None = None,
+        hidden: Iterable[str] = (),
+    ) -> None:
         self._environ = os.environ if environ is None else environ
         self._file = _read(file) if file is not None else {}
         self._offered: dict[str, str] = {}
-        self._secrets: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._keyring, self._command = keyring, command
+        self._redaction = Redaction()
+        self._seen: frozenset[str] = frozenset()
+        self._redaction.learn(hidden)
 
     def offer(self, system: str, secret: str) -> None:
-        """The secret of a system that lives in this process, for when neither environment nor file has one.
+        """The secret of a system that lives in this process, for when no other source has one.
 
         A later offer replaces an earlier one. Raises ConfigurationError when it is no text, or empty.
         """
@@ -56,59 +63,58 @@ class Credentials:
             raise errors.ConfigurationError(f"no secret was offered for {system!r}", "give a string")
         self._offered[system] = secret
 
-    def of(self, system: str) -> Credential | None:
-        """The credential of a system, or None when there is none."""
-        named = self._environ.get(_PREFIX + re.sub(r"[^A-Z0-9]", "_", system.upper()))
-        secret = named or self._file.get(system) or self._offered.get(system)
+    def of(self, system: str, tool: str = "") -> Credential | None:
+        """What environment, file or offer have for a tool or its system; None when they have nothing."""
+        secret = self._written(tool, system) or self._offered.get(tool) or self._offered.get(system)
         return Credential(secret) if secret else None
+
+    async def fetch(self, system: str, tool: str, case_id: str) -> Credential | None:
+        """The credential for one call of a tool, from whatever source has it; None when none has.
+
+        Raises ConfigurationError that names system and source when a source fails; it never quotes the secret.
+        """
+        secret = self._written(tool, system) or await self._kept(tool, system, case_id)
+        if not secret:
+            return self.of(system, tool)
+        self._redaction.learn([secret])
+        return Credential(secret)
 
     def redact(self, value: Any) -> Any:
         """The same JSON-like value with every known secret replaced, in keys as well."""
-        known = self._known()
-        return value if known is None else _without(value, known)
+        self._look()
+        return self._redaction.clean(value)
 
-    def _known(self) -> re.Pattern[str] | None:
-        """Finds every spelling of every secret that there is, or was: one that was replaced is still one."""
-        named = [self._environ[name] for name in self._environ if name.startswith(_PREFIX)]
-        now = {secret for secret in [*named, *self._file.values(), *self._offered.values()] if len(secret) >= _SHORTEST}
-        if not now <= self._secrets:
-            self._secrets |= now
-            forms = {form for secret in self._secrets for form in _spellings(secret)}
-            self._pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
-        return self._pattern
+    def holds(self, value: Any) -> bool:
+        """Whether a known secret stands in a JSON-like value, in any of its spellings."""
+        return bool(self.redact(value) != value)
+
+    async def close(self) -> None:
+        if self._command is not None:
+            await self._command.close()
+
+    def _written(self, *names: str) -> str | None:
+        for name in filter(None, names):
+            variable = _PREFIX + re.sub(r"[^A-Z0-9]", "_", name.upper())
+            if secret := self._environ.get(variable) or self._file.get(name):
+                return secret
+        return None
+
+    async def _kept(self, tool: str, system: str, case_id: str) -> str | None:
+        if self._keyring and (found := await asyncio.to_thread(from_keyring, [tool, system])):
+            return found
+        return await self._command.ask(system, tool, case_id) if self._command is not None else None
+
+    def _look(self) -> None:
+        """Every secret that there is, or was: one that was replaced is still one."""
+        named = (self._environ[name] for name in self._environ if name.startswith(_PREFIX))
+        now = frozenset([*named, *self._file.values(), *self._offered.values()])
+        if now != self._seen:
+            self._seen = now
+            self._redaction.learn(now)
 
     def __repr__(self) -> str:
-        self._known()
-        return f"Credentials({len(self._secrets)} known)"
-
-
-def _spellings(secret: str) -> set[str]:
-    """How a secret may appear in addresses, headers, JSON and messages."""
-    raw = secret.encode()
-    plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], raw.hex()}
-    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    encoded = {alphabet(raw).decode().rstrip("=") for alphabet in (base64.b64encode, base64.urlsafe_b64encode)}
-    return plain | in_json | encoded | set(_inside_base64(raw))
-
-
-def _inside_base64(raw: bytes) -> Iterator[str]:
-    """The letters of a long secret in the encoding of a longer text, as `user:secret`, wherever it stands in it."""
-    for lead in range(3):
-        for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
-            letters = alphabet(bytes(lead) + raw).decode()
-            whole = letters[(lead * 8 + 5) // 6 : (lead + len(raw)) * 8 // 6]
-            if len(whole) >= _SHORTEST_INSIDE:
-                yield whole
-
-
-def _without(value: Any, known: re.Pattern[str]) -> Any:
-    if isinstance(value, str):
-        return known.sub(HIDDEN, value)
-    if isinstance(value, Mapping):
-        return {_without(key, known): _without(item, known) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without(item, known) for item in value]
-    return value
+        self._look()
+        return f"Credentials({len(self._redaction)} known)"
 
 
 def _read(file: Path) -> dict[str, str]:

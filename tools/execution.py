@@ -38,14 +38,14 @@ class Execution:
         self._settings = settings
         self._clock = clock
 
-    def context(self, attempt: Attempt) -> ToolContext:
-        """What the tool function gets as `ctx`; only here a credential is handed out."""
-        site, spec = attempt.site, attempt.spec
+    def context(self, attempt: Attempt, credential: str | None = None) -> ToolContext:
+        """What code that belongs to a tool gets as `ctx`: a credential only while the tool is run."""
+        site = attempt.site
         return ToolContext(
             case_id=site.case_id,
             effect_key=attempt.effect_key,
             attempt=attempt.number,
-            credential=self._credentials.of(spec.system) if spec.system else None,
+            credential=credential,
             actor=site.actor,
             tenant=site.tenant,
             clock=self._clock,
@@ -95,7 +95,7 @@ class Execution:
     async def _ask(self, attempt: Attempt) -> Happened | DidNotHappen | Unsure:
         probe, seconds = attempt.spec.reconcile, self._seconds(attempt)
         assert probe is not None, "asked only where there is a probe"
-        args = (attempt.given(), self.context(attempt))
+        args = (attempt.given(), await self._armed(attempt))
         is_async = inspect.iscoroutinefunction(probe)
         async with asyncio.timeout(seconds):
             answer = await (probe(*args) if is_async else in_thread(probe, *args))
@@ -114,16 +114,23 @@ class Execution:
 
     async def _once(self, attempt: Attempt) -> Any:
         spec, site = attempt.spec, attempt.site
+        ctx = await self._armed(attempt)  # first: without a credential nothing is tried, so nothing can have happened
         await self._rates.turn(spec.name, spec.rate)
         about = {"case_id": site.case_id, "task": site.task, "actor": site.actor, "effect_key": attempt.effect_key}
         with trace.execute_tool(spec.name, system=spec.system, **about):
             async with self._breakers.guard(spec.system or spec.name, site.tenant):
                 async with asyncio.timeout(self._seconds(attempt)):
-                    return self._plain(await self._called(attempt))
+                    return self._plain(await self._called(attempt, ctx))
 
-    async def _called(self, attempt: Attempt) -> Any:
+    async def _armed(self, attempt: Attempt) -> ToolContext:
+        """The context with the credential for this one execution."""
+        system = attempt.spec.system
+        secret = await self._credentials.fetch(system, attempt.name, attempt.site.case_id) if system else None
+        return self.context(attempt, secret)
+
+    async def _called(self, attempt: Attempt, ctx: ToolContext) -> Any:
         try:
-            return await attempt.spec.call(attempt.given(), self.context(attempt))
+            return await attempt.spec.call(attempt.given(), ctx)
         except (asyncio.CancelledError, SystemExit) as exc:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

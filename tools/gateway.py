@@ -107,6 +107,8 @@ class Gateway:
         attempt = begin(name, args, site, key=key, approval=approval, slot=slot)
         try:
             admit(attempt, self._tools, self._actors)
+            if self.credentials.holds(attempt.args):
+                raise refused("secret", "an argument holds a credential: tools get theirs from the plane alone")
             if not self._fresh.never_seen(attempt):
                 await self._recall.load(attempt)
             if attempt.row is not None:
