@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from interlock.oversight.actions import Request
+from interlock.ids import canonical
+from interlock.oversight.actions import APPROVE, Request
 from interlock.oversight.edition import Edition
 from interlock.oversight.need import with_approvals
 from interlock.oversight.reach import known_of
@@ -24,7 +25,8 @@ _UNFOUND = "no request was found that satisfies the other conditions of this pol
 
 @dataclass(frozen=True)
 class Decided:
-    """What is decided of a request that brings no approvals, and under which value of what is limited."""
+    """What is decided of a request that brings no approvals, under which value of what is limited, and by which
+    policies; a denial that no policy asks for has none."""
 
     value: int
     decision: str
@@ -57,14 +59,30 @@ class Boundary:
         return decided[0].need if decided and any(name in self.limit for name in _SUMS) else {}
 
 
-def boundaries(edition: Edition, action: str | None = None) -> list[Boundary]:
-    """Every limit of every action, or of one; in the order of the texts. An invalid edition has none."""
+def boundaries(edition: Edition, action: str | None = None, *, sums: bool = False) -> list[Boundary]:
+    """Every limit of every action, or of one, or on sums and counts only; in the order of the texts.
+
+    An invalid edition has none.
+    """
     names = edition.actions if action is None else [action]
-    found = [one for name in names if (part := edition.slice(name)) is not None for one in _of_action(edition, part)]
+    found: list[Boundary] = []
+    kinds: dict[Any, list[Boundary]] = {}
+    for part in filter(None, map(edition.slice, names)):
+        kind = _kind(part)
+        if kind not in kinds:  # a policy for a group may apply to a hundred actions that are decided alike
+            kinds[kind] = list(_of_action(edition, part, sums))
+        found += [replace(one, action=part.action.name) for one in kinds[kind]]
     return sorted(found, key=lambda one: (one.file, one.line, one.action, one.limit))
 
 
-def _of_action(edition: Edition, part: Slice) -> Iterator[Boundary]:
+def _kind(part: Slice) -> Any:
+    """What decisions about an action depend on beside its name."""
+    action, spec = part.action, part.action.spec
+    told = action.name.startswith(APPROVE), spec.effect, spec.system, spec.scope
+    return (*told, tuple(part.statements), canonical(dict(action.context)))
+
+
+def _of_action(edition: Edition, part: Slice, sums: bool) -> Iterator[Boundary]:
     for statement in part.statements.values():
         try:
             regions = regions_of(statement.node)
@@ -74,6 +92,8 @@ def _of_action(edition: Edition, part: Slice) -> Iterator[Boundary]:
         seen: dict[tuple[Linear, int], Boundary] = {}
         for region in regions:
             for key, at, sign in _limits(region):
+                if sums and not any(path.startswith(_SUMS) for path, _ in key):
+                    continue
                 if (key, at) not in seen or seen[key, at].note:
                     seen[key, at] = _at(edition, part, statement, region, (key, at, sign))
         yield from seen.values()
@@ -103,7 +123,7 @@ def _at(
     requests = [_request(part.action, inside, key, at + step) for step in (-1, 0, 1)] if inside else [None] * 3
     if requests[1] is None or not _applies(part, statement, requests[1]):
         return _boundary(part.action, statement, told, None, _UNFOUND)
-    return _boundary(part.action, statement, told, [_decided(edition, r, key) if r else None for r in requests])
+    return _boundary(part.action, statement, told, [_decided(edition, part, r, key) if r else None for r in requests])
 
 
 def _request(action: Action, region: Region, key: Linear, value: int) -> Request | None:
@@ -117,12 +137,12 @@ def _applies(part: Slice, statement: Statement, request: Request) -> bool:
     return part.ask(request, alone).allowed
 
 
-def _decided(edition: Edition, request: Request, key: Linear) -> Decided:
+def _decided(edition: Edition, part: Slice, request: Request, key: Linear) -> Decided:
     asked = with_approvals(request, dict.fromkeys(request.context["approvals"], 0))
-    verdict = edition.decide(asked)
-    wanted = {} if verdict.allowed else edition.need(asked) or {}
-    decision = "allowed" if verdict.allowed else "asked" if wanted else "denied"
-    return Decided(_sum(asked, key), decision, wanted, verdict.policy_ids)
+    outcome = part.ask(asked)
+    wanted = {} if outcome.allowed else edition.need(asked) or {}
+    decision = "allowed" if outcome.allowed else "asked" if wanted else "denied"
+    return Decided(_sum(asked, key), decision, wanted, outcome.matched)
 
 
 def _sum(request: Request, key: Linear) -> int:

@@ -5,7 +5,7 @@ Only what is certain is reported. A rule that fails on evaluation denies, so it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cedarpy import pst
 
@@ -22,13 +22,13 @@ _COUNTED = ("approvals", "counts", "repeats")
 _CONTEXT = pst.Var("context")
 
 
-def dead_rules(statements: Iterable[Statement], actions: Mapping[str, Action]) -> list[Problem]:
+def dead_rules(rules: Iterable[Statement], actions: Mapping[str, Action]) -> list[Problem]:
     """Statements that can never hold, are always forbidden, or hold only where another one does."""
-    listed = _broadest_first(statements, actions)
+    listed = _broadest_first(rules, actions)
     why: dict[str, list[str]] = {statement.id: [] for statement in listed}
     lively: set[str] = set()
-    for action in actions.values():
-        found = _regions([s for s in listed if matches(s.node.action, action)], known_of(action))
+    for statements, known in _kinds(listed, actions.values()):
+        found = _regions(statements, known)
         for statement, regions in found.items():
             reason = _dead(statement, regions, found)
             why[statement.id] += [reason] if reason else []
@@ -40,6 +40,16 @@ def _broadest_first(statements: Iterable[Statement], actions: Mapping[str, Actio
     """In the order of how many actions they are for, then of the text."""
     listed = sorted(statements, key=lambda s: (s.file, s.line, s.column))
     return sorted(listed, key=lambda s: -sum(matches(s.node.action, action) for action in actions.values()))
+
+
+def _kinds(listed: list[Statement], actions: Iterable[Action]) -> Iterator[tuple[list[Statement], Region]]:
+    """The statements of each action, and what is known of it; once where several actions have the same."""
+    seen: list[tuple[list[Statement], Region]] = []
+    for action in actions:
+        kind = [s for s in listed if matches(s.node.action, action)], known_of(action)
+        if kind not in seen:
+            seen.append(kind)
+            yield kind
 
 
 def known_of(action: Action) -> Region:

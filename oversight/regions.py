@@ -84,9 +84,9 @@ class Region:
     def within(self, other: Region) -> bool:
         """Whether everything in this one is in the other one, as far as it can be seen."""
         return (
-            all(_inside(self.bounds(key), bounds) for key, bounds in other.longs.items())
+            all(self.truths.get(key) is holds for key, holds in other.truths.items())
             and all(self.texts.get(key, Texts()).within(known) for key, known in other.texts.items())
-            and all(self.truths.get(key) is holds for key, holds in other.truths.items())
+            and all(_inside(self.bounds(key), bounds) for key, bounds in other.longs.items())
         )
 
 

@@ -47,7 +47,7 @@ async def examine(home: Path, policies: Path | None) -> dict[str, Any]:
             "files": sorted(plane.policies.files),
             "problems": problems,
             "hints": hints,
-            "lifted": [_lifted(one) for one in boundaries(plane.policies.edition) if one.lifted_by],
+            "lifted": [_lifted(one) for one in boundaries(plane.policies.edition, sums=True) if one.lifted_by],
         }
 
 
