@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from interlock.graphs import cases
 from interlock.graphs.engine.queue import Ticket
 from interlock.graphs.registry import Registered
 from interlock.graphs.services import Services
+from interlock.graphs.workflow import OnDuplicate, Workflow
 from interlock.ids import check_actor, digest, keyed_id, uuid7
 from interlock.storage.chain import Event
 from interlock.storage.claim import TENANT, Apply
@@ -20,6 +21,11 @@ from interlock.storage.transaction import Transaction
 __all__ = ["Start", "Started", "derived", "event_of", "new_case", "permitted", "prepare", "write"]
 
 _PRIORITIES = 2**31
+_OPEN = (
+    "SELECT case_id FROM cases WHERE tenant = ? AND workflow = ? AND object = ?"
+    " AND status NOT IN ('completed', 'failed', 'cancelled') ORDER BY seq LIMIT 1"
+)
+_SET_OBJECT = "UPDATE cases SET object = ? WHERE tenant = ? AND case_id = ?"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Started:
     new: cases.NewCase
     event: Event
     checkpoint: tuple[Apply, ...]
+    object: str | None = None
+    on_duplicate: OnDuplicate = "allow"
 
     def ticket(self, seq: int) -> Ticket:
         new = self.new
@@ -57,7 +65,8 @@ async def prepare(services: Services, entry: Registered, start: Start) -> Starte
     value = entry.checked(start.value)
     await permitted(services, entry, start)
     new = await new_case(services, entry, start, value)
-    return Started(new, event_of(new), await _first_checkpoint(services, entry, new, entry.as_state(value)))
+    checkpoint, workflow = await _first_checkpoint(services, entry, new, entry.as_state(value)), entry.workflow
+    return Started(new, event_of(new), checkpoint, _object(workflow, value), workflow.on_duplicate)
 
 
 def _check(start: Start, entry: Registered, now: datetime) -> None:
@@ -89,16 +98,54 @@ def event_of(new: cases.NewCase) -> Event:
 
 
 def write(tx: Transaction, started: Started) -> tuple[str, int | None]:
-    """Write a start; gives the case id, and its seq, or None when a case with that key was already there."""
+    """Write a start; gives the case id, and its seq, or None when there is a case already that it comes to.
+
+    Raises Conflict for a known key with another input, and for an object with an open case where that is not allowed.
+    """
     new = started.new
     if new.key is not None and (row := cases.known(tx, new.tenant, new.workflow, new.key)) is not None:
         return cases.same_start(row, new), None
-    seq = tx.append(started.event)
+    twin = _open_case(tx, started)
+    if twin is not None and started.on_duplicate == "join":
+        return twin, None
+    if twin is not None and started.on_duplicate == "reject":
+        raise errors.Conflict(f"case {twin} of {new.workflow!r} on {started.object} is open", "wait until it has ended")
+    seq = tx.append(_about(started, twin))
     assert seq is not None, "a case id is new"
     cases.insert(tx, new, seq)
+    if started.object is not None:
+        tx.execute(_SET_OBJECT, (started.object, new.tenant, new.case_id))
     for apply in started.checkpoint:
         apply(tx)
     return new.case_id, seq
+
+
+def _object(workflow: Workflow, value: Any) -> str | None:
+    """What a case is about, if anything. Raises InputError when `object=` fails, or gives no text."""
+    if workflow.object is None or value is None:
+        return None
+    try:
+        about = workflow.object(value)
+    except Exception as exc:
+        raise errors.InputError(f"object= does not take this input: {exc!r}", "correct either") from exc
+    if about is not None and not isinstance(about, str):
+        raise errors.InputError(f"object= gave {about!r}", 'give text, as "asset/7", or None')
+    return about or None
+
+
+def _open_case(tx: Transaction, started: Started) -> str | None:
+    """The oldest open case of the workflow on the same object."""
+    new = started.new
+    row = None if started.object is None else tx.row(_OPEN, (new.tenant, new.workflow, started.object))
+    return None if row is None else str(row["case_id"])
+
+
+def _about(started: Started, twin: str | None) -> Event:
+    """The ledger's record of a start, with the object it is about and the case that is open on it already."""
+    event = started.event
+    if started.object is None:
+        return event
+    return replace(event, data={**event.data, "object": started.object, "duplicate_of": twin})
 
 
 async def permitted(services: Services, entry: Registered, start: Start) -> None:

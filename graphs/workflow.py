@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any, cast, overload
+from typing import Any, Literal, cast, get_args, overload
 
 from langgraph.graph import StateGraph
 from pydantic import BaseModel
@@ -21,9 +21,10 @@ from interlock.graphs.task import ApprovalSpec, Code, TaskSpec, names_of, stages
 from interlock.oversight.calendars import Calendar
 from interlock.oversight.escalation import deadlines
 
-__all__ = ["Step", "Workflow"]
+__all__ = ["OnDuplicate", "Step", "Workflow"]
 
 Step = Any  # a task handle, an approval handle, a function given to @task, a node name, START or END
+OnDuplicate = Literal["allow", "join", "reject"]
 Route = Callable[[Any], Any]
 Link = str | tuple[str, timedelta]  # of a chain: a role or person:<name>, also with an SLA of its own
 
@@ -36,6 +37,10 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
     people are asked, and for gates that say nothing else; `calendar` for every deadline of people. `measures` takes
     the final state and gives numbers for the metrics; `figures` takes (input, result) pairs and gives the domain
     figures of a batch.
+
+    `object` takes a validated input and names what a case is about, as "asset/7", or gives None. `on_duplicate` says
+    what a start does while a case of the workflow on the same is open: "allow" it and record which, "join" that case,
+    or "reject" the start.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         key: Callable[[Any], str] | None = None,
         order: Callable[[Any], Any] | None = None,
         sequence: Callable[[Any], str] | None = None,
+        object: Callable[[Any], str | None] | None = None,
+        on_duplicate: OnDuplicate = "allow",
         measures: Callable[[Any], dict[str, float]] | None = None,
         figures: Callable[[Sequence[tuple[Any, Any]]], dict[str, Any]] | None = None,
     ) -> None:
@@ -64,6 +71,9 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         self.approval_sla, self.escalate = approval_sla, escalate if isinstance(escalate, str) else tuple(escalate)
         self.asking = deadlines(approval_sla, self.escalate, calendar)
         self.key, self.order, self.sequence = key, order, sequence
+        if on_duplicate not in get_args(OnDuplicate):
+            raise errors.ConfigurationError(f"on_duplicate is {on_duplicate!r}", f"say one of {get_args(OnDuplicate)}")
+        self.object, self.on_duplicate = object, on_duplicate
         self.measures, self.figures = measures, figures
         self.tasks: dict[str, TaskSpec] = {}
         self.approvals: dict[str, ApprovalSpec] = {}

@@ -87,6 +87,7 @@ _table(
     _index("cases_workflow", "tenant", "workflow", "seq"),
     _index("cases_sequence", "tenant", "sequence", "seq"),
     _index("cases_seq", "seq"),
+    _index("cases_object", "tenant", "workflow", "object"),
 )
 _table(
     "tasks",

@@ -49,10 +49,13 @@ async def test_a_switch_between_decision_and_commit_stops_the_call(
 
 async def test_no_call_begins_after_off_has_returned(one: Plant) -> None:
     """32 callers at once; the tool notes whether it was entered after the switch was confirmed."""
-    off, entered = asyncio.Event(), []
+    off, busy = asyncio.Event(), asyncio.Event()
+    entered: list[bool] = []
 
     async def post(n: int) -> int:
         entered.append(off.is_set())
+        if len(entered) == 100:
+            busy.set()
         await asyncio.sleep(0)
         return n
 
@@ -67,8 +70,7 @@ async def test_no_call_begins_after_off_has_returned(one: Plant) -> None:
         return "never stopped"
 
     callers = [asyncio.create_task(caller(lane)) for lane in range(32)]
-    while len(entered) < 100:
-        await asyncio.sleep(0.001)
+    await busy.wait()
     await one.switches.set("default", "system:bank", "off", by="person:op")
     off.set()
     assert set(await asyncio.gather(*callers)) == {"gateway.switch"}

@@ -20,6 +20,7 @@ _ADDED = [
     ("inbox", "delegated_to", sa.Text),
 ]
 _INDEXES = [
+    ("ix_cases_object", "cases", ["tenant", "workflow", "object"]),
     ("ix_effects_tool", "effects", ["tenant", "tool", "intent_at"]),
     ("ix_effects_system", "effects", ["tenant", "system", "intent_at"]),
 ]
