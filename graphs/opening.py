@@ -19,6 +19,8 @@ from interlock.context.context import Context
 from interlock.graphs.services import Services
 from interlock.observability import trace
 from interlock.observability.ledger import Ledger
+from interlock.observability.seal import Proof
+from interlock.observability.sealer import Sealer
 from interlock.oversight.actors import Actors
 from interlock.oversight.inbox import Inbox
 from interlock.oversight.leases import Leases
@@ -57,6 +59,11 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(db.close)
     clock, settings = options.clock, options.settings
     ledger, actors, tools = Ledger(db, clock), Actors(), Tools()
+    if options.home is not None:
+        ledger.proof = Proof(options.home, settings.seal_key_file, settings.anchor_file)
+        if not options.read_only:
+            sealer = Sealer(db, ledger, clock=clock, settings=settings, proof=ledger.proof, tenant=options.tenant)
+            stack.push_async_callback(sealer.close)
     policies = await asyncio.to_thread(Policies, options.policies)
     switches = await Switches.open(db, ledger, clock)
     inbox = Inbox(db, ledger, policies, actors, clock, options.tenant)

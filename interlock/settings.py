@@ -60,6 +60,16 @@ class Settings(BaseSettings):
     )
     breaker_seconds: float = Field(default=30.0, gt=0, description="Seconds an open breaker refuses calls.")
     policies: Path | None = Field(default=None, description="File or folder of policies; None takes the shipped set.")
+    seal_events: int = Field(default=5000, ge=1, description="Events after which the ledger is sealed.")
+    seal_seconds: float = Field(default=60.0, gt=0, description="Seconds after which new events are sealed.")
+    seal_key_file: Path | None = Field(
+        default=None, description="Ed25519 key in PEM, mode 0600; None makes seal.pem in the home."
+    )
+    anchor_file: Path | None = Field(
+        default=None, description="Where seals go besides the database; None: anchor.jsonl in the home."
+    )
+    seal_command: list[str] = Field(default=[], description="Program and arguments that get each seal on stdin.")
+    seal_command_s: float = Field(default=10.0, gt=0, description="Seconds that this program may take.")
     credentials_file: Path | None = Field(
         default=None, description="YAML of credentials by system; must have mode 0600."
     )

@@ -12,6 +12,7 @@ from interlock import errors
 from interlock.clock import Clock, iso, parse
 from interlock.ids import digest
 from interlock.observability.events import EVENTS, Kind
+from interlock.observability.seal import Proof
 from interlock.observability.verification import Report, verify
 from interlock.storage.chain import Event
 from interlock.storage.claim import CLAIM, Claim
@@ -22,8 +23,9 @@ __all__ = ["EVENTS", "Event", "Kind", "Ledger", "Report"]
 _PAGE = 500
 _EXPORT = (
     "SELECT l.stream, l.seq, l.at, l.type, l.schema_version, l.tenant, l.case_id, l.actor, l.identity, p.data,"
-    " l.payload_hash, p.salt, l.prev, l.hash FROM ledger l"
+    " l.payload_hash, p.salt, l.prev, l.hash, s.key_id, s.signature FROM ledger l"
     " LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
+    " LEFT JOIN seals s ON s.tenant = '' AND s.stream = l.stream AND s.seq = l.seq"
     " WHERE (l.stream, l.seq) > (?, ?){filters} ORDER BY l.stream, l.seq LIMIT ?"
 )
 _COUNTS = "SELECT case_id, count(*) AS n FROM ledger WHERE tenant = ? GROUP BY case_id"
@@ -35,11 +37,13 @@ _ERASE = "UPDATE payloads SET data = NULL, salt = ?, erased_at = ? WHERE tenant 
 class Ledger:
     """Writes events through the committer and reads them back. One chain per database.
 
-    `tenants` are those whose events `export` gives when it is not told; None is every tenant.
+    `tenants` are those whose events `export` gives when it is not told; None is every tenant. `proof` says where keys
+    and anchor are; without it (a database in memory) no seal is checked.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self.tenants: Collection[str] | None = None
+        self.proof: Proof | None = None
         self._db = db
         self._clock = clock
 
@@ -88,7 +92,8 @@ class Ledger:
     async def export(
         self, case_id: str | None = None, since: datetime | str | None = None, tenant: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events in the order of their chain, with `data` parsed (None once erased) and `salt` in hex.
+        """Events in the order of their chain, with `data` parsed (None once erased) and `salt` in hex;
+        a seal.made event has its `seal` (key_id and signature).
 
         `since` compares with `at`; text is read as ISO 8601, and UTC without a zone. Without a tenant, those of
         `tenants`. Raises InputError when `since` is no time, DatabaseCorrupt when a payload cannot be read.
@@ -107,8 +112,11 @@ class Ledger:
         return sum(row["n"] for row in rows if row["case_id"] in wanted)
 
     async def verify(self) -> Report:
-        """Read the whole chain: `.ok .events .first_bad .why`. Finds edits, deletions, insertions, reordering."""
-        return await verify(self._db)
+        """Read the whole chain: `.ok .events .first_bad .why`. Finds edits, deletions, insertions, reordering.
+
+        With seals and anchor also a cut-off end and a chain that was computed anew.
+        """
+        return await verify(self._db, self.proof)
 
     async def erase(
         self, tenant: str, hashes: Sequence[str] | None = None, *, case_id: str | None = None, by: str, why: str
@@ -184,6 +192,9 @@ def _page(sql: str, after: tuple[str, int], params: Sequence[Any]) -> Callable[[
 
 def _exported(row: Row) -> dict[str, Any]:
     exported = dict(row)
+    key_id, signature = exported.pop("key_id"), exported.pop("signature")
+    if signature is not None:
+        exported["seal"] = {"key_id": key_id, "signature": signature}
     try:
         exported["data"] = None if row["data"] is None else orjson.loads(row["data"])
         exported["salt"] = bytes(row["salt"] or b"").hex()

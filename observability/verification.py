@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from interlock import errors
-from interlock.storage.chain import GENESIS, Header, payload_hash, row_hash
+from interlock.observability.seal import Proof, Seal
+from interlock.observability.verify import Bad, Keys, read_anchor
+from interlock.storage.chain import GENESIS, STREAM, Header, payload_hash, row_hash
 from interlock.storage.database import Database, Reader, Row
 
 __all__ = ["Report", "verify"]
@@ -33,10 +36,7 @@ _BATCH = (
     " LEFT JOIN payloads p ON p.tenant = l.tenant AND p.hash = l.payload_hash"
     " WHERE l.stream = ? AND l.seq > ? ORDER BY l.seq LIMIT ?"
 )
-_BROKEN_SEAL = (
-    "SELECT s.seq AS seq FROM seals s LEFT JOIN ledger l ON l.stream = s.stream AND l.seq = s.seq"
-    " WHERE s.stream = ? AND (l.hash IS NULL OR l.hash <> s.hash) ORDER BY s.seq LIMIT 1"
-)
+_SEALS = "SELECT stream, seq, hash, at, key_id, signature FROM seals WHERE stream = ? ORDER BY seq"
 
 
 class Report(NamedTuple):
@@ -46,13 +46,6 @@ class Report(NamedTuple):
     events: int
     first_bad: int | None = None
     why: str = ""
-
-
-class _Bad(Exception):  # carries a finding, never leaves this module
-    def __init__(self, seq: int, why: str) -> None:
-        super().__init__(why)
-        self.seq = seq
-        self.why = why
 
 
 class _End(NamedTuple):
@@ -72,6 +65,9 @@ class _Walk:
     size: int = BATCH
     erased: dict[str, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    seals: dict[int, Seal] = field(default_factory=dict)
+    anchor: dict[int, Seal] = field(default_factory=dict)
+    keys: Keys = field(default_factory=dict)
 
     def take(self, rows: Iterable[Row]) -> None:
         for *fields, payload, prev, link, salt, data, erased, there in rows:
@@ -80,62 +76,108 @@ class _Walk:
             if data is None:
                 self._erased(payload, there is not None and erased is not None)
             elif not _is(payload, payload_hash, salt, data):
-                raise _Bad(self.seq, "the payload was changed")
+                raise Bad(self.seq, "the payload was changed")
             elif header.type == "payload.erased":
                 self.named.update(_named(data))
+            self._sealed(header)
 
     def _follow(self, header: Header, payload: str, prev: str, link: str) -> None:
         seq = header.seq
         if seq == self.seq:
-            raise _Bad(seq, "another row has its number")
+            raise Bad(seq, "another row has its number")
         if seq != self.seq + 1:
-            raise _Bad(self.seq + 1, "the row is missing")
+            raise Bad(self.seq + 1, "the row is missing")
         if prev != self.hash:
-            raise _Bad(seq, "the row does not follow the one before it")
+            raise Bad(seq, "the row does not follow the one before it")
         if not _is(link, row_hash, prev, header, payload):
-            raise _Bad(seq, "the row was changed")
+            raise Bad(seq, "the row was changed")
         if seq == self.end.seq and link != self.end.hash:
-            raise _Bad(seq, "the row is not the one the chain ended with")
+            raise Bad(seq, "the row is not the one the chain ended with")
         self.seq, self.hash = seq, link
 
     def _erased(self, payload: str, marked: bool) -> None:
         if not marked:
-            raise _Bad(self.seq, "the payload is missing")
+            raise Bad(self.seq, "the payload is missing")
         self.erased[payload] = self.seq
+
+    def _sealed(self, header: Header) -> None:
+        """A seal covers its own event; each has one, and each is in the anchor up to where that ends."""
+        seal, anchored = self.seals.pop(header.seq, None), self.anchor.pop(header.seq, None)
+        for one in (seal, anchored):
+            if one is not None and (one.hash, one.at) != (self.hash, header.at):
+                raise Bad(self.seq, "the row is not the one that was sealed")
+        if seal is None:
+            if header.type == "seal.made" or anchored is not None:
+                raise Bad(self.seq, "its seal is missing")
+            return
+        if header.type != "seal.made":
+            raise Bad(self.seq, "the row that was sealed is another one")
+        if self.keys:
+            seal.check(self.keys)
 
     def finish(self, reader: Reader) -> None:
         """Each erasure needs its event; one that came while the check ran lies after the end."""
         for row in reader.rows(_ERASED_SINCE, (self.stream, self.end.seq)):
             self.named.update(_named(row["data"]))
         unnamed = [seq for payload, seq in self.erased.items() if payload not in self.named]
+        for left, why in ((self.seals, "that was sealed"), (self.anchor, "that was anchored")):
+            if left:
+                raise Bad(_number(next(iter(left)), past_all=True), f"the row {why} is missing")
         if unnamed:
-            raise _Bad(min(unnamed), "the payload was erased, and no payload.erased event says so")
+            raise Bad(min(unnamed), "the payload was erased, and no payload.erased event says so")
 
 
-async def verify(db: Database) -> Report:
-    """Check every stream from its first row to its end, in batches; the end is fixed when the check begins."""
+async def verify(db: Database, proof: Proof | None = None) -> Report:
+    """Check every stream from its first row to its end, in batches; the end is fixed when the check begins.
+
+    The anchor is read before the database, so that every seal in it has to be there.
+    """
     events = 0
+    try:
+        keys, anchored = await asyncio.to_thread(_proven, proof)
+    except Bad as bad:
+        return Report(False, 0, bad.seq, f"anchor {bad.seq}: {bad.why}")
     for stream in await db.read(lambda reader: [row["stream"] for row in reader.rows(_STREAMS)]):
-        walk = _Walk(stream, await db.read(partial(_end, stream=stream)))
+        walk = await db.read(partial(_begin, stream=stream))
         try:
+            walk.keys, walk.anchor = keys, _covered(walk.seals, anchored.pop(stream, {}), proof)
             await _check(db, walk)
-        except _Bad as bad:
+        except Bad as bad:
             return Report(False, events + walk.seq, bad.seq, f"{stream} {bad.seq}: {bad.why}")
         events += walk.seq
+    for stream, seals in anchored.items():
+        return Report(False, events, 1, f"{stream} 1: the anchor knows {len(seals)} seals, and no row is there")
     return Report(True, events)
+
+
+def _proven(proof: Proof | None) -> tuple[Keys, dict[str, dict[int, Seal]]]:
+    """Public keys, and what the anchor holds by stream and seq."""
+    if proof is None:
+        return {}, {}
+    found: dict[str, dict[int, Seal]] = {STREAM: {}}
+    keys = proof.keys()
+    for seal in read_anchor(proof.anchored() or b"", keys):
+        found.setdefault(seal.stream, {})[seal.seq] = seal
+    return keys, {stream: seals for stream, seals in found.items() if seals}
+
+
+def _covered(seals: Mapping[int, Seal], anchored: dict[int, Seal], proof: Proof | None) -> dict[int, Seal]:
+    """The anchored seals, once the anchor has each seal but the last, which a crash can keep from it. Raises Bad."""
+    missing = [] if proof is None else [seq for seq in seals if seq not in anchored]
+    last = max(anchored, default=0)
+    if missing and (len(missing) > 1 or missing[0] < last):
+        raise Bad(missing[0], "its seal is missing in the anchor")
+    return anchored
 
 
 async def _check(db: Database, walk: _Walk) -> None:
     if walk.end.last != walk.end.seq:
         missing = walk.end.last < walk.end.seq
         why = "rows at the end are missing" if missing else "rows were added past the recorded end"
-        raise _Bad(min(walk.end.last, walk.end.seq) + 1, why)
+        raise Bad(min(walk.end.last, walk.end.seq) + 1, why)
     while walk.seq < walk.end.seq:
         await _read_on(db, walk)
     await db.read(walk.finish)
-    broken = await db.read(lambda reader: reader.row(_BROKEN_SEAL, (walk.stream,)))
-    if broken is not None:
-        raise _Bad(broken["seq"], "the row is not the one that was sealed")
 
 
 async def _read_on(db: Database, walk: _Walk) -> None:
@@ -144,8 +186,13 @@ async def _read_on(db: Database, walk: _Walk) -> None:
         await db.read(lambda reader: walk.take(_rows(reader, walk)))
     except errors.DatabaseCorrupt as exc:
         if walk.size == 1:
-            raise _Bad(walk.seq + 1, "the row cannot be read") from exc
+            raise Bad(walk.seq + 1, "the row cannot be read") from exc
         walk.size = 1
+
+
+def _begin(reader: Reader, stream: str) -> _Walk:
+    seals = {row["seq"]: Seal(*row) for row in reader.rows(_SEALS, (stream,))}
+    return _Walk(stream, _end(reader, stream), seals=seals)
 
 
 def _end(reader: Reader, stream: str) -> _End:
@@ -177,5 +224,5 @@ def _named(data: bytes) -> list[str]:
 def _rows(reader: Reader, walk: _Walk) -> list[Row]:
     rows = reader.rows(_BATCH, (walk.stream, walk.seq, min(walk.size, walk.end.seq - walk.seq)))
     if not rows:
-        raise _Bad(walk.seq + 1, "the row is missing")
+        raise Bad(walk.seq + 1, "the row is missing")
     return rows

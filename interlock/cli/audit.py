@@ -1,7 +1,8 @@
-"""`interlock audit`: verify the chain of the ledger, export its events."""
+"""`interlock audit`: verify the chain of the ledger or an export of it, export its events, show and change the key."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,13 +11,23 @@ from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
 from interlock.cli.output import emit, lines, say
 from interlock.cli.problems import FAILED
 
-app = typer.Typer(help="The ledger: verify, export.", no_args_is_help=True)
+app = typer.Typer(help="The ledger: verify, export, keys of the seals, erasure.", no_args_is_help=True)
 
 
 @app.command()
-def verify(home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
+def verify(
+    home: Home = DEFAULT_HOME,
+    policies: Policies = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Check this export, and no database.")] = None,
+    key: Annotated[list[Path] | None, typer.Option("--key", help="Public key for an export; may be repeated.")] = None,
+    anchor: Annotated[Path | None, typer.Option("--anchor", help="Anchor file for an export.")] = None,
+    as_json: Json = False,
+) -> None:
     """Read the whole chain again; ends with 1 and names the first bad event when it was touched."""
     from interlock.cli.session import drive, reading
+
+    if export is not None:
+        raise typer.Exit(_verify_export(export, key or [], anchor, as_json))
 
     async def work() -> Any:
         async with reading(home, policies=policies) as plane:
@@ -53,3 +64,45 @@ def export(
                 raise InputError(f"{since!r} is no time", "write ISO 8601, as 2026-11-24T10:00:00Z") from exc
 
     drive(work())
+
+
+@app.command()
+def key(
+    home: Home = DEFAULT_HOME,
+    rotated: Annotated[bool, typer.Option("--rotate", help="Make a new key first; the old public one stays.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The public keys of the seals: give them to those who verify. A live engine goes on with its key until it ends."""
+    from interlock.observability.seal import Proof, rotate
+    from interlock.settings import Settings
+
+    settings = Settings.load(home)
+    proof = Proof(home, settings.seal_key_file, settings.anchor_file)
+    if rotated:
+        say(f"the new key is {rotate(proof)}")
+    known = proof.keys()
+    files = {name: str(home / "seal_keys" / f"{name}.pem") for name in known}
+    if as_json:
+        return emit({"items": files, "anchor": str(proof.anchor)})
+    for file in files.values():
+        print(file)
+    return None
+
+
+def _verify_export(file: Path, keys: list[Path], anchor: Path | None, as_json: bool) -> int:
+    from interlock.errors import InputError
+    from interlock.observability.verify import check, read_keys
+
+    if not keys:
+        raise InputError("an export is checked with a public key", "give --key; `interlock audit key` names them")
+    try:
+        known = read_keys(one.read_bytes() for one in keys)
+        with file.open("rb") as rows:
+            found = check(rows, known, anchor.read_bytes() if anchor else None)
+    except (OSError, ValueError) as exc:
+        raise InputError(f"the export cannot be checked: {exc}", "give readable files") from exc
+    if as_json:
+        emit(found._asdict())
+    else:
+        print(found.summary() if found.ok else f"BROKEN at event {found.first_bad}: {found.why}")
+    return 0 if found.ok else FAILED

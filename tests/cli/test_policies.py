@@ -21,7 +21,7 @@ from tests.cli.conftest import HERE, Run
 SHOP = (HERE / "shop.cedar").read_text("utf-8")
 TYPO = '@id("typo") permit (principal, action == Interlock::Action::"erp.create_op", resource);\n'
 # Commands that open no plane: nothing decides there.
-NO_PLANE = {"policy reload", "new", "audit verify-export"}
+NO_PLANE = {"policy reload", "new", "audit key"}
 
 
 def commands(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
