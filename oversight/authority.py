@@ -121,13 +121,17 @@ def review(authority: Authority, people: Iterable[Person]) -> list[dict[str, Any
     return [
         {"row": number, **{name: getattr(row, name) for name in _COLUMNS}, "person": person}
         for number, row in enumerate(authority.rows, 1)
-        for person in sorted(one.id for one in listed if row.role in one.all_roles) or [None]
+        for person in _holders(row, listed) or [None]
     ]
+
+
+def _holders(row: Row, people: Iterable[Person]) -> list[str | None]:
+    return [*sorted(one.id for one in people if row.role in one.all_roles)]
 
 
 def row_lines(text: str) -> list[int]:
     """Where the rows of a matrix stand in its file, counted from 1."""
-    node = yaml.compose(text, _Exact)
+    node: Any = yaml.compose(text, _Exact)
     if isinstance(node, yaml.MappingNode):
         node = {key.value: value for key, value in node.value}["rows"]
     return [row.start_mark.line + 1 for row in node.value]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Delegation", "Delegations"]
 
+People = list[Person]  # inside `Delegations`, `list` is its method
+
 _COLUMNS = "tenant, id, giver, taker, authority, from_at, until_at, by, comment, at, revoked_at"
 _LOAD = f"SELECT {_COLUMNS} FROM delegations ORDER BY at, id"  # noqa: S608  # our names
 _SAVE = f"INSERT INTO delegations ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # our names
@@ -69,7 +71,7 @@ class Delegations:
         """Every delegation that was ever made in a tenant, the oldest first."""
         return [one for one in self._known.values() if one.tenant == tenant]
 
-    def givers(self, tenant: str, taker: Person, authority: str | None, at: datetime) -> list[Person]:
+    def givers(self, tenant: str, taker: Person, authority: str | None, at: datetime) -> People:
         """For whom a person may stand in: by delegation, and as the deputy of somebody on leave."""
         made = {one.giver for one in self.list(tenant) if one.taker == taker.id and one.covers(authority, at)}
         people = self._actors.people()

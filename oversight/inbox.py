@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, get_args
 
@@ -26,6 +26,7 @@ from interlock.storage.database import Database, Reader, Transaction
 __all__ = ["Decision", "Granted", "Inbox", "Item", "Page", "separated"]
 
 Items = list[Item]  # inside `Inbox`, `list` is its method
+Names = list[str]
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,7 @@ class Inbox(Custody):
     def _for_role(self, items: Iterator[Item], role: str | None) -> Iterator[Item]:
         return items if role is None else (item for item in items if self._eligibility.concerns(item, role))
 
-    def who(
-        self, policies: Edition, request: Request, authority: str, excluded: Iterable[str], tenant: str
-    ) -> Sequence[str]:
+    def who(self, policies: Edition, request: Request, authority: str, excluded: Iterable[str], tenant: str) -> Names:
         """Whom an approval asks now: see `Eligibility.who`."""
         return self._eligibility.who(policies, request, authority, excluded, tenant)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Judge"]
 
 Recent = Iterable[tuple[str, Any]]
+# Persons who called tools in a case have worked on it, whatever task they did it in.
+_CALLERS = "SELECT DISTINCT actor FROM effects WHERE tenant = ? AND case_id = ? AND actor LIKE 'person:%'"
 
 
 class Judge:
@@ -166,7 +168,8 @@ class Judge:
             attempt.used = []
         if not wanted:
             raise Refused(*attempt.reasons)
-        return self._question(attempt, wanted, granted)
+        callers = await self._db.read(lambda tx: tx.rows(_CALLERS, (attempt.site.tenant, attempt.site.case_id)))
+        return self._question(attempt, wanted, granted, [row["actor"] for row in callers])
 
     async def _granted(self, attempt: Attempt, request: Request) -> Granted:
         site = attempt.site
@@ -174,13 +177,15 @@ class Judge:
             request, case_id=site.case_id, effect_key=attempt.effect_key, digest=attempt.digest, tenant=site.tenant
         )
 
-    def _question(self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted) -> Item:
+    def _question(
+        self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted, callers: Iterable[str]
+    ) -> Item:
         """The open item of this call, or the next one: for the first authority of which approvals are missing."""
         for item in attempt.items:
             if item.open and item.kind == "approval" and item.digest == attempt.digest:
                 return item
         authority = next(name for name, count in wanted.items() if count > granted.approvals.get(name, 0))
-        excluded = self._excluded(attempt, granted)
+        excluded = separated(self._excluded(attempt, granted), callers)
         assert attempt.request is not None, "decided before"
         people = self._actors.people()
         due, chain = opened(attempt.site.asking, self._clock.now(), people)
