@@ -31,11 +31,12 @@ _BASE: dict[str, CedarType] = {
     "counts": record({**_SPANS["attributes"], "by_actor": _SPANS, "by_counterparty": _SPANS, "by_system": _SPANS}),
     "repeats": record({**_SPANS["attributes"], "by_counterparty": _SPANS}),
 }
+_TRACED: dict[str, CedarType] = {"trusted": STRINGS, "known": STRINGS}
 _GATE: dict[str, CedarType] = {"authority": STRING, "approved": LONG}
 APPROVE_TYPES: dict[str, CedarType] = {"authority": STRING, "excluded": {"type": "Set", "element": _PERSON}}
 _NEUTRAL: dict[str, Any] = {"Boolean": False, "Long": 0, "String": "", "Set": []}
 _EARLIER = ("history", "counts", "repeats", "totals.by_system")
-_TRUSTED = frozenset({"input", "registry", "person", "output", "absent"})
+_TRUSTED = frozenset({"input", "registry", "person", "output"})
 
 
 def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, CedarType]:
@@ -44,7 +45,7 @@ def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, Ced
     origins = record(dict.fromkeys(spec.args.get("properties", {}), STRINGS))
     approvals = record(dict.fromkeys(sorted(authorities), LONG))
     fixed = {**_BASE, "args": args, "origins": origins, "approvals": approvals}
-    gate = _GATE if spec.effect == "gate" else {}
+    gate = _GATE if spec.effect == "gate" else {} if spec.effect == "builtin" else _TRACED
     return {**fixed, **gate, **_fact_types(spec, fixed.keys() | gate.keys() | APPROVE_TYPES.keys())}
 
 
@@ -78,16 +79,23 @@ def leaves(name: str, cedar: CedarType) -> Iterator[str]:
 def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: Mapping[str, Any]) -> dict[str, Any]:
     """All attributes of the action's context; what `partial` lacks gets a neutral value.
 
-    `tainted` follows from `origins`: the arguments for which no trusted origin holds.
+    Of the traced arguments, `trusted` names those with a trusted origin, `known` those that the registry of their kind
+    has, `tainted` those that are there without a trusted origin: all follow from `origins`.
     """
-    origins = partial.get("origins", {})
-    tainted = sorted(name for name, found in origins.items() if found and _TRUSTED.isdisjoint(found))
-    given = {"effect": spec.effect, "system": spec.system, "scope": spec.scope, "tainted": tainted, **partial}
+    given = {"effect": spec.effect, "system": spec.system, "scope": spec.scope, **_judged(partial), **partial}
     given["now"] = _instant(given.get("now"))
     given.setdefault("approved", partial.get("approvals", {}).get(given.get("authority", ""), 0))
     # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.
     shown = project(types["args"], given.get("args", {}))
     return {name: shown if name == "args" else _given(name, cedar, given.get(name)) for name, cedar in types.items()}
+
+
+def _judged(partial: Mapping[str, Any]) -> dict[str, list[str]]:
+    origins = {name: frozenset(found) for name, found in sorted(partial.get("origins", {}).items()) if found}
+    trusted = [name for name, found in origins.items() if found & _TRUSTED]
+    known = [name for name, found in origins.items() if "registry" in found]
+    tainted = [name for name, found in origins.items() if not found & _TRUSTED and "absent" not in found]
+    return {"tainted": tainted, "trusted": trusted, "known": known}
 
 
 def _given(name: str, cedar: CedarType, value: Any) -> Any:

@@ -36,7 +36,10 @@ _SETTLE = (
     " attempt = ? WHERE tenant = ? AND effect_key = ? AND status IN ('intent', 'unknown')"
 )
 _LOAD = "SELECT * FROM effects WHERE tenant = ? AND effect_key = ?"
-_FINISHED = "SELECT tool, result FROM effects WHERE tenant = ? AND case_id = ? AND status = 'done'"
+_FINISHED = (
+    "SELECT tool, args, result FROM effects WHERE tenant = ? AND case_id = ? AND status = 'done'"
+    " ORDER BY intent_at, rowid"
+)
 _TWIN = (
     "SELECT e.result FROM effects e JOIN cases c ON c.tenant = e.tenant AND c.parent_id = e.case_id"
     " WHERE c.tenant = ? AND c.case_id = ? AND e.tool = ? AND e.args = ? AND e.status = 'done' ORDER BY e.outcome_at"
@@ -89,10 +92,10 @@ def read_once(tx: Transaction, attempt: Attempt, outcome: Outcome, at: str) -> b
     return tx.execute(_INSERT, _row(attempt, "intent", at)) == 1 and settle(tx, attempt, outcome, at)
 
 
-def finished(reader: Reader, tenant: str, case_id: str) -> Iterator[tuple[str, Any]]:
-    """Tool and result of every finished call of a case."""
+def finished(reader: Reader, tenant: str, case_id: str) -> Iterator[tuple[str, Any, Any]]:
+    """Tool, arguments and result of every finished call of a case, in the order in which they were made."""
     for row in reader.rows(_FINISHED, (tenant, case_id)):
-        yield row["tool"], value_of(row)
+        yield row["tool"], orjson.loads(row["args"]), value_of(row)
 
 
 def twin(reader: Reader, attempt: Attempt) -> Any:

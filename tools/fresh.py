@@ -46,8 +46,8 @@ class Fresh:
             raise refused("divergence", f"{attempt.name} was called before with other arguments: a person has to look")
         return known[1]
 
-    def recent(self, site: CallSite) -> Iterator[tuple[str, Any]]:
-        """Tool and result of each read; made only when asked for: a task may have read a thousand times."""
+    def recent(self, site: CallSite) -> Iterator[tuple[str, Any, Any]]:
+        """Tool, arguments and result of each read; made only when asked for: a task may have read a thousand times."""
         claim = claim_at(site)
         read = self._read.get(claim, {}) if claim is not None else {}
-        return ((known.name, outcome.value) for known, outcome in read.values() if outcome.status == "done")
+        return ((known.name, known.args, outcome.value) for known, outcome in read.values() if outcome.status == "done")

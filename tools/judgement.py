@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Judge"]
 
-Recent = Iterable[tuple[str, Any]]
+Recent = Iterable[tuple[str, Any, Any]]
 # Persons who called tools in a case have worked on it, whatever task they did it in.
 _CALLERS = "SELECT DISTINCT actor FROM effects WHERE tenant = ? AND case_id = ? AND actor LIKE 'person:%'"
 
@@ -60,7 +60,7 @@ class Judge:
         attempt.policies = self._policies.edition
         if self._asks(attempt):
             recent = list(recent)
-            attempt.read = frozenset(name for name, _ in recent)
+            attempt.read = frozenset(name for name, *_ in recent)
         attempt.facts = await self._facts(attempt, ctx)
         attempt.origins = await self.provenance.trace(attempt, ctx, recent)
         attempt.counterparty = self._counterparty(attempt)

@@ -22,6 +22,7 @@ from interlock.storage.transaction import Transaction
 from interlock.tools import effects
 from interlock.tools.attempt import Attempt, refused
 from interlock.tools.contract import ToolContext
+from interlock.tools.echo import Sent
 from interlock.tools.registry import Registry, Tools
 
 __all__ = ["Provenance", "Untrusted", "canonical_form", "untrusted_fields"]
@@ -90,8 +91,10 @@ class Provenance:
         self._tools = tools
         self.untrusted_input: Callable[[str, str], Iterable[Path]] = lambda workflow, version: ()
 
-    async def trace(self, attempt: Attempt, ctx: ToolContext, recent: Iterable[tuple[str, Any]]) -> dict[str, set[str]]:
-        """Origins by argument; `recent` are (tool, result) of this task that are not in the database yet."""
+    async def trace(
+        self, attempt: Attempt, ctx: ToolContext, recent: Iterable[tuple[str, Any, Any]]
+    ) -> dict[str, set[str]]:
+        """Origins by argument; `recent` are (tool, args, result) of this task that are not in the database yet."""
         targets = attempt.spec.targets
         if not targets:
             return {}
@@ -158,15 +161,18 @@ class Provenance:
         params = (ctx.tenant, kind, orjson.dumps(value))
         return await self._db.read(lambda tx: tx.row(_KNOWN, params)) is not None
 
-    def _seen(self, tx: Reader, attempt: Attempt, recent: list[tuple[str, Any]]) -> _Seen:
-        site, seen = attempt.site, _Seen()
+    def _seen(self, tx: Reader, attempt: Attempt, recent: list[tuple[str, Any, Any]]) -> _Seen:
+        site, seen, sent = attempt.site, _Seen(), Sent()
         case = tx.row(_CASE, (site.tenant, site.case_id))
         if case is not None and case["input"] is not None:
             trusted = bool(case["trusted"]) and site.trusted
             marked: set[Path] = set(self.untrusted_input(case["workflow"], case["version"])) if trusted else {()}
             _split(orjson.loads(case["input"]), (), marked, seen.input, seen.untrusted)
-        for tool, result in [*effects.finished(tx, site.tenant, site.case_id), *recent]:
-            _split(result, (), self._untrusted_output(tool), seen.output, seen.untrusted)
+        for tool, args, result in [*effects.finished(tx, site.tenant, site.case_id), *recent]:
+            trusted: list[str] = []
+            _split(result, (), self._untrusted_output(tool), trusted, seen.untrusted)
+            sent.add(_leaves(args))
+            seen.output.extend(text for text in trusted if not sent.made_of(text))
         for row in tx.rows(_SAID, (site.tenant, site.case_id)):
             said = orjson.loads(row["decision"])
             seen.person.extend(_leaves([said.get("args"), said.get("value")]))

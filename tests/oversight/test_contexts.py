@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, project, record_of
-from interlock.oversight.contexts import person_entities
+from interlock.oversight.contexts import complete_context, context_types, person_entities
 from interlock.oversight.policy import ActionSpec, Policies, Request
 from tests.oversight.department import START, bound
 
@@ -243,3 +243,18 @@ def small(value: Any) -> bool:
 CAPPED = bound(
     'permit (principal, action == Interlock::Action::"erp.create_po", resource) when { context.args.total <= 5 };'
 )
+
+
+def test_arguments_are_trusted_or_known_by_their_origins_and_nothing_is_by_default() -> None:
+    spec = ActionSpec("mail.send", "write", "mail", args={"properties": {"to": {"type": "string"}}})
+    types = context_types(spec, ())
+
+    def judged(*origins: str) -> tuple[list[str], list[str], list[str]]:
+        context = complete_context(types, spec, {"origins": {"to": list(origins)}} if origins else {})
+        return context["trusted"], context["known"], context["tainted"]
+
+    assert judged() == ([], [], [])
+    assert judged("absent") == ([], [], [])
+    assert judged("unknown") == judged("untrusted") == ([], [], ["to"])
+    assert judged("output") == judged("person") == judged("input") == (["to"], [], [])
+    assert judged("registry") == (["to"], ["to"], [])
