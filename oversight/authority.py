@@ -91,8 +91,8 @@ class Authority:
     def _permits(self, number: int, row: Row) -> str:
         act, approve = (f"when {{ {_all(conditions)} }}" for conditions in (_act(row), _approve(row)))
         name, place = f"{self.name}.{number}", _place(number, row)
-        return _policy(f"{name}.act", "permit", row.action, act, **place) + _policy(
-            f"{name}.approve", "permit", f"approve:{row.action}", approve, **place
+        return _policy(f"{name}.act", "permit", row.action, act, place=place) + _policy(
+            f"{name}.approve", "permit", f"approve:{row.action}", approve, place=place
         )
 
     def _closed(self, action: str) -> str:
@@ -101,14 +101,14 @@ class Authority:
         name, reason = f"{self.name}.{action}", f"the {self.name} matrix does not permit it"
         place = _place(self.rows.index(rows[0]) + 1, rows[0])
         return _policy(
-            f"{name}.gate", "forbid", action, _unless("effect:gate", map(_act, rows)), reason, **place
+            f"{name}.gate", "forbid", action, _unless("effect:gate", map(_act, rows)), reason=reason, place=place
         ) + _policy(
             f"{name}.approver",
             "forbid",
             f"approve:{action}",
             _unless("approve:effect:gate", map(_approve, rows)),
-            reason,
-            **place,
+            reason=reason,
+            place=place,
         )
 
 
@@ -165,9 +165,17 @@ def _place(number: int, row: Row) -> dict[str, int]:
     return {"row": number, **({"line": row.line} if row.line else {})}
 
 
-def _policy(name: str, effect: str, action: str, conditions: str, reason: str = "", **place: int) -> str:
+def _policy(
+    name: str,
+    effect: str,
+    action: str,
+    conditions: str,
+    *,
+    reason: str = "",
+    place: Mapping[str, int] | None = None,
+) -> str:
     notes = [f"@id({_quoted(name)})", *([f"@reason({_quoted(reason)})"] if reason else [])]
-    notes += [f"@{what}({_quoted(str(value))})" for what, value in place.items()]
+    notes += [f"@{what}({_quoted(str(value))})" for what, value in (place or {}).items()]
     head = f"{effect} (principal, action == Interlock::Action::{_quoted(action)}, resource)"
     return "\n".join([*notes, head, f"{conditions};", ""])
 

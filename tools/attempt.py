@@ -36,9 +36,9 @@ class Attempt:
     """What is known of a call so far; each step of the gateway fills in its part.
 
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
-    after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls, `read`
-    the tools that this drive has read without a row yet. `number` counts executions from 1. `patience`: until when it
-    waits for a lease, on the loop's clock.
+    after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls,
+    `read` the tools that this drive has read without a row yet. `number` counts executions from 1. `patience`: until
+    when it waits for a lease, on the loop's clock.
     """
 
     name: str

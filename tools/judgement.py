@@ -177,9 +177,7 @@ class Judge:
             request, case_id=site.case_id, effect_key=attempt.effect_key, digest=attempt.digest, tenant=site.tenant
         )
 
-    def _question(
-        self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted, callers: Iterable[str]
-    ) -> Item:
+    def _question(self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted, callers: Iterable[str]) -> Item:
         """The open item of this call, or the next one: for the first authority of which approvals are missing."""
         for item in attempt.items:
             if item.open and item.kind == "approval" and item.digest == attempt.digest:

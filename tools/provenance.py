@@ -169,10 +169,10 @@ class Provenance:
             marked: set[Path] = set(self.untrusted_input(case["workflow"], case["version"])) if trusted else {()}
             _split(orjson.loads(case["input"]), (), marked, seen.input, seen.untrusted)
         for tool, args, result in [*effects.finished(tx, site.tenant, site.case_id), *recent]:
-            trusted: list[str] = []
-            _split(result, (), self._untrusted_output(tool), trusted, seen.untrusted)
+            typed: list[str] = []
+            _split(result, (), self._untrusted_output(tool), typed, seen.untrusted)
             sent.add(_leaves(args))
-            seen.output.extend(text for text in trusted if not sent.made_of(text))
+            seen.output.extend(text for text in typed if not sent.made_of(text))
         for row in tx.rows(_SAID, (site.tenant, site.case_id)):
             said = orjson.loads(row["decision"])
             seen.person.extend(_leaves([said.get("args"), said.get("value")]))
