@@ -45,8 +45,10 @@ def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, Ced
     origins = record(dict.fromkeys(spec.args.get("properties", {}), STRINGS))
     approvals = record(dict.fromkeys(sorted(authorities), LONG))
     fixed = {**_BASE, "args": args, "origins": origins, "approvals": approvals}
-    gate = _GATE if spec.effect == "gate" else {} if spec.effect == "builtin" else _TRACED
-    return {**fixed, **gate, **_fact_types(spec, fixed.keys() | gate.keys() | APPROVE_TYPES.keys())}
+    gate = _GATE if spec.effect == "gate" else {}
+    # A fact of the project may be called `known`: it then stands in place of ours.
+    traced = {} if spec.effect in {"gate", "builtin"} else _TRACED
+    return {**fixed, **gate, **traced, **_fact_types(spec, fixed.keys() | gate.keys() | APPROVE_TYPES.keys())}
 
 
 def _fact_types(spec: ActionSpec, taken: Iterable[str]) -> dict[str, CedarType]:
@@ -82,7 +84,8 @@ def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: 
     Of the traced arguments, `trusted` names those with a trusted origin, `known` those that the registry of their kind
     has, `tainted` those that are there without a trusted origin: all follow from `origins`.
     """
-    given = {"effect": spec.effect, "system": spec.system, "scope": spec.scope, **_judged(partial), **partial}
+    judged = {name: found for name, found in _judged(partial).items() if name not in spec.facts}
+    given = {"effect": spec.effect, "system": spec.system, "scope": spec.scope, **judged, **partial}
     given["now"] = _instant(given.get("now"))
     given.setdefault("approved", partial.get("approvals", {}).get(given.get("authority", ""), 0))
     # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.

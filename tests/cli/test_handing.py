@@ -14,7 +14,7 @@ from tests.cli.test_people import wait_for_engine
 def two(shop: Path, cli: Any, orders: Any) -> Path:
     """A home in which three orders wait for an approval, one of them above bo's limit."""
     rows = [("acme", 250_000, "a"), ("acme", 300_000, "b"), ("acme", 900_000, "c")]
-    cli("run", "orders", "--input", orders(rows), "--home", shop)
+    cli("run", "orders", "--input", orders(rows), "--home", shop, "--concurrency", 1)
     return shop
 
 

@@ -128,7 +128,7 @@ def test_json_of_what_the_plane_returns() -> None:
     value = {1: at, "d": timedelta(minutes=2), "p": Path("a"), "s": {"b", "a"}, "x": Decision.reject("no"), "n": None}
     assert plain(value) == {
         "1": "2026-01-02T00:00:00.000000Z", "d": 120.0, "p": "a", "s": ["a", "b"], "n": None,
-        "x": {"kind": "reject", "why": "no", "args": None, "value": None, "digest": ""},
+        "x": {"kind": "reject", "why": "no", "args": None, "value": None, "digest": "", "acting_for": ""},
     }  # fmt: skip
 
 
