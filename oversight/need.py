@@ -15,7 +15,8 @@ from interlock.oversight.slices import Slice
 __all__ = ["QUORUM", "approval_request", "candidates", "kept_apart", "need", "owner_id", "separated", "with_approvals"]
 
 QUORUM = 2
-_EVALUATIONS = 64
+# All counts of four authorities, the operator among them.
+_EVALUATIONS = (QUORUM + 1) ** 4
 
 
 def need(part: Slice, authorities: list[str], request: Request) -> dict[str, int] | None:
