@@ -73,7 +73,8 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         self.key, self.order, self.sequence = key, order, sequence
         if on_duplicate not in get_args(OnDuplicate):
             raise errors.ConfigurationError(f"on_duplicate is {on_duplicate!r}", f"say one of {get_args(OnDuplicate)}")
-        self.object, self.on_duplicate = object, on_duplicate
+        self.object = object
+        self.on_duplicate: OnDuplicate = on_duplicate
         self.measures, self.figures = measures, figures
         self.tasks: dict[str, TaskSpec] = {}
         self.approvals: dict[str, ApprovalSpec] = {}

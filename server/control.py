@@ -35,7 +35,7 @@ class Body(BaseModel):
     by: str = Field(description="Who answers, as person:ana.")
 
 
-class Answer(Body):
+class Said(Body):
     """A decision. `why` belongs to reject, `args` to edit, `value` to respond."""
 
     decision: Literal["approve", "reject", "edit", "respond"]
@@ -43,7 +43,6 @@ class Answer(Body):
     args: dict[str, Any] | None = None
     value: Any = None
     comment: str = ""
-    digest: str | None = Field(None, description="Only if this is still the action that is asked for.")
 
     def meant(self) -> Decision:
         """Raises InputError when a part is missing."""
@@ -56,11 +55,16 @@ class Answer(Body):
         return Decision.approve()
 
 
-class Answers(Answer):
+class Answer(Said):
+    """A decision about one item."""
+
+    digest: str | None = Field(None, description="Only if this is still the action that is asked for.")
+
+
+class Answers(Said):
     """One decision about many items; each is checked and recorded by itself."""
 
     items: list[str] = Field(min_length=1, max_length=1000)
-    digest: None = None
 
 
 class Comment(Body):

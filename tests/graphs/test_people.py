@@ -79,7 +79,7 @@ async def test_a_task_of_a_person_is_an_item_with_its_schema() -> None:
 
 async def test_a_deputy_stands_in_during_leave() -> None:
     async with office(reviewing()) as plane:
-        ruth = plane.register_actor(replace(RUTH))
+        plane.register_actor(ruth := replace(RUTH))
         plane.register_actor(DAN)
         case_id, item = await opened(plane)
         with pytest.raises(errors.NotAuthorized):

@@ -142,9 +142,10 @@ async def test_it_never_lifts_an_exclusion_of_giver_or_taker(desk: Desk, apart: 
     assert "person:gus" not in who(desk, excluded=(apart,))
     assert "person:gus" not in who(desk, requester=apart)
     assert "person:gus" not in who(desk, preparers=[apart])
-    for number, more in enumerate([
+    kept: list[dict[str, Any]] = [
         {"requester": apart}, {"excluded": [apart]}, {"request": ask(desk.policies, 500, preparers=[apart])}
-    ]):  # fmt: skip
+    ]  # fmt: skip
+    for number, more in enumerate(kept):
         item = await desk.open(desk.approval(f"i{number}", effect_key=f"e{number}", **more))
         await refused(desk, item, "person:gus")
 

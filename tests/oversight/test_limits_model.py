@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
@@ -72,10 +73,12 @@ async def _play(steps: list[Any]) -> None:
 async def _step(
     db: Database, limits: Limits, model: dict[str, Spent], kind: str, key: str, asked: Spent
 ) -> None:  # fmt: skip
-    known, where = model.get(key), {"tenant": "default", "effect_key": key, "case_id": "c", "at": asked.at}
+    known = model.get(key)
+    where: dict[str, Any] = {"tenant": "default", "effect_key": key, "case_id": "c", "at": asked.at}
+    who: dict[str, Any] = dict(asked.who)
 
     def reserve(tx: Transaction) -> None:
-        limits.reserve(tx, **where, **dict(asked.who), money=asked.money)
+        limits.reserve(tx, **where, **who, money=asked.money)
         if kind == "crash":
             raise Crash
 
@@ -102,8 +105,8 @@ async def _compare(db: Database, limits: Limits, model: dict[str, Spent], curren
         for actor in WHO["actor"]:
             for counterparty in WHO["counterparty"]:
                 wanted = {"requester": requester, "actor": actor, "counterparty": counterparty}
-                asked = {"tenant": "default", "currency": currency, "at": at, **wanted}
-                found = await db.read(lambda tx, asked=asked: limits.totals(tx, **asked))
+                asked: dict[str, Any] = {"tenant": "default", "currency": currency, "at": at, **wanted}
+                found = await db.read(partial(limits.totals, **asked))
                 ours = [s for s in model.values() if s.money.currency == currency]
                 assert {n: found[n] for n in ("day", "week", "month")} == _sums(ours, at, wanted, "requester")
                 assert found["by_actor"] == _sums(ours, at, wanted, "requester", "actor")
