@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from interlock import errors
+from interlock.oversight.leases import Held, held
 from interlock.storage.database import Database, Reader, Row
 from interlock.storage.transaction import Transaction
 
@@ -60,7 +61,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Case:
-    """One case as callers see it. `values` is the output, of a waiting case so far; `error` is {code, message}."""
+    """One case as callers see it. `values` is the output, of a waiting case so far; `error` is {code, message}.
+
+    `holds` are the objects it has a lease on.
+    """
 
     id: str
     tenant: str
@@ -77,6 +81,7 @@ class Case:
     due: str | None
     parent: str | None = None
     waiting_for: list[Waiting] = field(default_factory=list)
+    holds: list[Held] = field(default_factory=list)
 
 
 class Freed(NamedTuple):
@@ -260,6 +265,7 @@ def _case(tx: Reader, row: Row) -> Case:
         due=row["due"],
         parent=row["parent_id"],
         waiting_for=_waiting(tx, row) + _paused(row),
+        holds=[] if row["status"] in ENDED else held(tx, row["tenant"], row["case_id"]),
     )
 
 

@@ -193,6 +193,9 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
     async def complete(item_id: str, output: Any, by: str, comment: str = "") -> Any:
         return (await plane.inbox.complete(item_id, output, by=by, comment=comment)).as_json()
 
+    async def show(case_id: str) -> Any:
+        return _case(await plane.case(case_id))
+
     async def cancel(case_id: str, by: str, comment: str = "") -> Any:
         return _case(await plane.cancel(case_id, by=by, comment=comment))
 
@@ -235,7 +238,7 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
     return {
         "decide": decide, "decide_many": decide_many, "claim": claim, "release": release, "delegate": delegate,
         "complete": complete, "cancel": cancel, "pause": pause, "resume": resume, "fork": fork, "switch": switch,
-        "wait": wait, "reload": reload, "entrust": entrust, "revoke": revoke,
+        "show": show, "wait": wait, "reload": reload, "entrust": entrust, "revoke": revoke,
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
@@ -308,7 +309,7 @@ class ControlPlane:
         found = await self.services.db.read(lambda tx: cases.read(tx, whose, case_id))
         if found is None:
             raise errors.NotFound(f"no case {case_id!r}", "see `interlock cases`")
-        return found
+        return replace(found, holds=self.services.gateway.leases.awaited(whose, found.holds))
 
     async def cases(
         self, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None

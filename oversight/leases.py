@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from interlock import errors
+from interlock.oversight.waits import Wait, Waits
 
 if TYPE_CHECKING:
     from interlock.observability.ledger import Ledger
-    from interlock.storage.database import Row, Transaction
+    from interlock.storage.database import Reader, Row, Transaction
 
-__all__ = ["LeaseHeld", "Leases"]
+__all__ = ["Held", "LeaseHeld", "Leases", "held"]
 
 _LEASE = (
     "SELECT l.case_id, l.token, c.status FROM leases l"
@@ -25,9 +27,24 @@ _TAKE = (
     " token = excluded.token, taken_at = excluded.taken_at"
 )
 _RENEW = "UPDATE leases SET epoch = ? WHERE tenant = ? AND resource = ? AND epoch < ?"
-_HELD = "SELECT resource, token FROM leases WHERE tenant = ? AND case_id = ? ORDER BY resource"
+_HELD = "SELECT resource, token, taken_at FROM leases WHERE tenant = ? AND case_id = ? ORDER BY resource"
 _RELEASE = "UPDATE leases SET case_id = NULL WHERE tenant = ? AND case_id = ?"
 _ALIVE = frozenset({"queued", "running", "waiting"})
+
+
+@dataclass(frozen=True)
+class Held:
+    """An object that a case has; `waiting` are the cases that wait for it now, as far as this engine drives them."""
+
+    resource: str
+    token: int
+    since: str
+    waiting: list[str] = field(default_factory=list)
+
+
+def held(reader: Reader, tenant: str, case_id: str) -> list[Held]:
+    """What a case has, in the order of the names."""
+    return [Held(row["resource"], row["token"], row["taken_at"]) for row in reader.rows(_HELD, (tenant, case_id))]
 
 
 class LeaseHeld(errors.Denied):
@@ -45,6 +62,7 @@ class Leases:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.waits = Waits()
         self._waiting: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
 
     def take(self, tx: Transaction, *, tenant: str, resource: str, case_id: str, epoch: int, at: str) -> int:
@@ -75,11 +93,20 @@ class Leases:
 
     def release_all(self, tx: Transaction, tenant: str, case_id: str, at: str) -> list[str]:
         """Give back whatever a case holds; gives the objects, for `notify` after the commit."""
-        held = tx.rows(_HELD, (tenant, case_id))
+        leases = held(tx, tenant, case_id)
         tx.execute(_RELEASE, (tenant, case_id))
-        for row in held:
-            self._tell(tx, "lease.released", tenant, case_id, at=at, resource=row["resource"], token=row["token"])
-        return [row["resource"] for row in held]
+        for one in leases:
+            self._tell(tx, "lease.released", tenant, case_id, at=at, resource=one.resource, token=one.token)
+        return [one.resource for one in leases]
+
+    def awaited(self, tenant: str, leases: Iterable[Held]) -> list[Held]:
+        """The same leases, with the cases that wait for each."""
+        return [replace(one, waiting=self.waits.for_object(tenant, one.resource)) for one in leases]
+
+    async def wait(self, tenant: str, wait: Wait, timeout: float) -> None:  # noqa: ASYNC109  # never raises for it
+        """Wait as `freed` does. Raises Deadlock when whoever holds the object waits for this case."""
+        with self.waits.on(tenant, wait):
+            await self.freed(tenant, wait.resource, timeout)
 
     async def freed(self, tenant: str, resource: str, timeout: float) -> None:  # noqa: ASYNC109  # never raises for it
         """Wait until a release of the object is notified, at most `timeout` real seconds."""

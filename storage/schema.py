@@ -26,6 +26,7 @@ metadata = MetaData()
 _INTEGERS = {
     "idx", "seq", "epoch", "priority", "trusted", "paused", "visit", "stage", "token", "reserved", "settled",
     "amount", "attempt", "snapshot", "from_snapshot", "until_snapshot", "number", "schema_version",
+    "fence",
 }  # fmt: skip
 _BYTES = {
     "checkpoint", "metadata", "value", "input", "assign", "result", "error", "reasons", "action", "need", "eligible",
@@ -117,7 +118,12 @@ _table(
     "tenant id",
     _index("timers_due", "status", "due"),
 )
-_table("leases", "tenant resource case_id epoch token taken_at expires_at", "tenant resource")
+_table(
+    "leases",
+    "tenant resource case_id epoch token taken_at expires_at",
+    "tenant resource",
+    _index("leases_case", "tenant", "case_id"),
+)
 _table("limits", "tenant bucket period currency reserved settled", "tenant bucket period currency")
 _table(
     "reservations",
@@ -128,7 +134,7 @@ _table(
     "effects",
     "tenant effect_key case_id checkpoint_ns task tool slot digest args actor effect status result error amount"
     " currency attempt item_id policy_version business_key by seconds intent_at outcome_at system counterparty"
-    " compensates",
+    " compensates fence",
     "tenant effect_key",
     _index("effects_case", "tenant", "case_id"),
     _index("effects_status", "tenant", "status"),

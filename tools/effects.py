@@ -21,7 +21,7 @@ __all__ = ["Outcome", "error_of", "finished", "intend", "load", "read_once", "se
 _COLUMNS = (
     "tenant", "effect_key", "case_id", "checkpoint_ns", "task", "tool", "slot", "digest", "args", "actor", "effect",
     "status", "amount", "currency", "attempt", "policy_version", "business_key", "intent_at",
-    "system", "counterparty",
+    "system", "counterparty", "fence",
 )  # fmt: skip
 _INSERT = (
     f"INSERT INTO effects ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608  # our names
@@ -110,5 +110,5 @@ def _row(attempt: Attempt, status: str, at: str) -> tuple[Any, ...]:
         site.tenant, attempt.effect_key, site.case_id, site.ns, site.task, attempt.name, str(attempt.slot),
         attempt.asked, canonical(attempt.args), site.actor, attempt.spec.effect, status,
         money.amount if money else None, money.currency if money else None, attempt.number, attempt.version,
-        attempt.business_key, at, attempt.spec.system, attempt.counterparty,
+        attempt.business_key, at, attempt.spec.system, attempt.counterparty, attempt.token,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.oversight.limits import Limits
 from interlock.oversight.policy import Policies, Request
 from interlock.oversight.switches import Switches
+from interlock.oversight.waits import Deadlock, Wait, parents
 from interlock.settings import Settings
 from interlock.storage.database import Database
 from interlock.tools import edits, effects
@@ -170,7 +171,9 @@ class Gateway:
         return None if outcome is None else _ended(attempt, outcome)
 
     async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
-        """Give other cases the time of one tool call; then the call is refused. Raises Refused.
+        """Give other cases the time of one tool call; then, or if they wait for this case, the call is refused.
+
+        Raises Refused.
 
         It looks again now and then: a release may come while the refusal is on its way here.
         """
@@ -179,8 +182,12 @@ class Gateway:
             attempt.patience = now + (attempt.spec.timeout or self._settings.tool_timeout_s)
         if now >= attempt.patience:
             raise refused("lease", held.message)
-        seconds = min(attempt.patience - now, _GLANCE_S)
-        await self.leases.freed(attempt.site.tenant, str(attempt.resource), seconds)
+        site, seconds = attempt.site, min(attempt.patience - now, _GLANCE_S)
+        above = await self._db.read(lambda tx: parents(tx, site.tenant, site.case_id))
+        try:
+            await self.leases.wait(site.tenant, Wait(site.case_id, str(attempt.resource), held.holder, above), seconds)
+        except Deadlock as closed:
+            raise refused("lease", closed.message) from None
 
     # effects
 
@@ -209,7 +216,7 @@ class Gateway:
         """A call with a row: its outcome, whatever is still in flight, or what can be found out."""
         row = attempt.row
         assert row is not None, "only recorded calls come here"
-        attempt.number, attempt.version = row["attempt"], row["policy_version"] or ""
+        attempt.number, attempt.version, attempt.token = row["attempt"], row["policy_version"] or "", row["fence"]
         flying = self._flights.of(attempt)
         if flying is not None:
             return await self._left(attempt, await asyncio.shield(flying))
@@ -242,11 +249,24 @@ class Gateway:
 
     async def _again(self, attempt: Attempt) -> ToolResult:
         attempt.number += 1
-        if await self._records.again(attempt):
+        stop = await self._records.again(attempt)
+        if stop is None:
             return await self._execute(attempt)
+        if isinstance(stop, errors.InterlockError):
+            return await self._fenced(attempt, stop)
         await self._recall.load(attempt)
         assert attempt.row is not None, "an intent does not go away"
         return _ended(attempt, _outcome_of(attempt.row))
+
+    async def _fenced(self, attempt: Attempt, over: errors.InterlockError) -> ToolResult:
+        """Without its lease nothing runs again; what came of the tries before is found out, or a person is asked."""
+        assert attempt.row is not None, "only recorded calls are run again"
+        attempt.number -= 1
+        by_person = attempt.row["status"] == "unknown"  # who said that it did not happen
+        outcome = None if by_person else await self._execution.reconcile(attempt)
+        said = f"not run again: {over.message}"
+        by = "person" if by_person else "reconciled"
+        return await self._settle(attempt, outcome or Outcome("failed", error=said, by=by))
 
     async def _answered(self, attempt: Attempt) -> ToolResult:
         """An unknown outcome: what a person said of it, if anybody has."""

@@ -10,7 +10,7 @@ from interlock.clock import Clock, iso
 from interlock.ids import Reason, digest
 from interlock.observability.ledger import Event, Ledger
 from interlock.oversight.inbox import Inbox, Item
-from interlock.oversight.leases import Leases
+from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.oversight.limits import Limits
 from interlock.storage.claim import CLAIM, Apply, Claim
 from interlock.storage.database import Database
@@ -79,17 +79,19 @@ class Records:
 
         return await self._db.commit(unit, claim=claim_at(attempt.site))
 
-    async def again(self, attempt: Attempt) -> bool:
-        """Make a further try of an intent durable; False when its outcome is known by now."""
-        at = self._now()
-        event = self._intent_event(attempt, iso(at))
+    async def again(self, attempt: Attempt) -> LeaseHeld | errors.Stale | Moved | None:
+        """Make a further try of an intent durable; or say that its outcome is known by now, or its lease is over."""
+        at = iso(self._now())
+        event = self._intent_event(attempt, at)
 
-        def unit(tx: Transaction) -> bool:
-            if not effects.intend(tx, attempt, iso(at)):
-                return False
-            self._lease(tx, attempt, at)
-            tx.append(event)
-            return True
+        def unit(tx: Transaction) -> LeaseHeld | errors.Stale | Moved | None:
+            try:
+                with tx.savepoint():
+                    self._repeat(tx, attempt, at)
+                    tx.append(event)
+            except (LeaseHeld, errors.Stale, Moved) as stop:  # as in `intent`: a no must not fail the unit
+                return stop
+            return None
 
         return await self._db.commit(unit, claim=claim_at(attempt.site))
 
@@ -151,6 +153,14 @@ class Records:
             self._reserve(tx, attempt, at)
         tx.append(self._decided(attempt, "allowed", attempt.reasons))
         tx.append(self._intent_event(attempt, iso(at)))
+
+    def _repeat(self, tx: Transaction, attempt: Attempt, at: str) -> None:
+        """Under the lease of the first try only: a new one would hide that others have written in between."""
+        if not effects.intend(tx, attempt, at):
+            raise Moved
+        if attempt.token is not None:
+            site, resource = attempt.site, str(attempt.resource)
+            self._leases.check(tx, tenant=site.tenant, resource=resource, case_id=site.case_id, token=attempt.token)
 
     def _lease(self, tx: Transaction, attempt: Attempt, at: datetime) -> None:
         site, claim = attempt.site, claim_at(attempt.site)

@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "CommandServer", "send"]
 
 COMMANDS = frozenset(
     {"decide", "decide_many", "claim", "release", "delegate", "complete", "cancel", "pause", "resume", "switch", "fork",
-     "wait", "reload"}
+     "show", "wait", "reload"}
 )  # fmt: skip
 _LINE_LIMIT = 4 * 1024 * 1024
 _TREE = {

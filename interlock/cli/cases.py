@@ -60,14 +60,11 @@ def list_cases(
 
 @app.command()
 def show(case: Id, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
-    """One case: input, result, what it waits for."""
-    from interlock.cli.session import drive, reading
+    """One case: input, result, what it waits for; the objects it holds, and who waits for them."""
+    from interlock.cli.session import drive
+    from interlock.cli.showing import show_case
 
-    async def work() -> Any:
-        async with reading(home, policies=policies) as plane:
-            return await plane.case(case)
-
-    _show(drive(work()), as_json)
+    _show(drive(show_case(home, case, policies=policies)), as_json)
 
 
 @app.command()

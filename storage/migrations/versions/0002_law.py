@@ -16,11 +16,13 @@ _ADDED = [
     ("effects", "system", sa.Text),
     ("effects", "counterparty", sa.Text),
     ("effects", "compensates", sa.Text),
+    ("effects", "fence", sa.Integer),
     ("inbox", "chain", sa.LargeBinary),
     ("inbox", "delegated_to", sa.Text),
 ]
 _INDEXES = [
     ("ix_cases_object", "cases", ["tenant", "workflow", "object"]),
+    ("ix_leases_case", "leases", ["tenant", "case_id"]),
     ("ix_effects_tool", "effects", ["tenant", "tool", "intent_at"]),
     ("ix_effects_system", "effects", ["tenant", "system", "intent_at"]),
 ]
