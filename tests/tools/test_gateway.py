@@ -604,7 +604,7 @@ async def test_an_outcome_that_arrives_before_the_second_try_stands(one: Plant) 
     await one.inbox.decide(str(first.approval), Decision.approve(), by="person:op")
     again = one.gateway._records.again
 
-    async def late(attempt: Any) -> bool:
+    async def late(attempt: Any) -> Any:
         await one.gateway._records.outcome(attempt, Outcome("done", "late news"))
         return await again(attempt)
 
