@@ -14,11 +14,11 @@ import orjson
 from interlock import errors
 from interlock.graphs.engine.lock import Address, new_token
 
-__all__ = ["COMMANDS", "CommandServer", "send"]
+__all__ = ["COMMANDS", "CommandServer", "Stopping", "send"]
 
 COMMANDS = frozenset(
     {"decide", "decide_many", "claim", "release", "delegate", "complete", "cancel", "pause", "resume", "switch", "fork",
-     "show", "wait", "reload"}
+     "show", "wait", "reload", "entrust", "revoke"}
 )  # fmt: skip
 _LINE_LIMIT = 4 * 1024 * 1024
 _TREE = {
@@ -26,6 +26,10 @@ _TREE = {
 }
 
 Handler = Callable[..., Awaitable[Any]]
+
+
+class Stopping(errors.Unreachable):
+    """The engine takes no commands any more: nothing was sent, and its lock is free in a moment."""
 
 
 class CommandServer:
@@ -78,11 +82,14 @@ class CommandServer:
 
 
 async def send(address: Address, command: str, **params: Any) -> Any:
-    """Run a command in the live engine; its errors are raised here. Raises Unreachable when it does not answer."""
+    """Run a command in the live engine; its errors are raised here.
+
+    Raises Stopping when nothing could be sent, Unreachable when no answer came.
+    """
     try:
         reader, writer = await asyncio.open_connection(address.host, address.port, limit=_LINE_LIMIT)
     except OSError as exc:
-        raise errors.Unreachable(f"the engine (pid {address.pid}) does not answer: {exc}", "is it stopping?") from exc
+        raise Stopping(f"the engine (pid {address.pid}) does not answer: {exc}", "is it stopping?") from exc
     try:
         writer.write(orjson.dumps({"token": address.token, "command": command, "params": params}) + b"\n")
         await writer.drain()

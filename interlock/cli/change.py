@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from interlock import errors
 from interlock.cli.output import say
 from interlock.cli.session import working
 from interlock.graphs.desk import handlers
-from interlock.graphs.engine.lock import EngineLock
-from interlock.graphs.engine.remote import send
+from interlock.graphs.engine.lock import Address, EngineLock
+from interlock.graphs.engine.remote import Stopping, send
 
 __all__ = ["change"]
 
 _SETTLES_S = 60.0
+_STOPS_S, _GLANCE_S = 5.0, 0.1
 _HANDS = frozenset({"claim", "release", "delegate"})  # they move items between people, and no case
 Engine = Callable[..., Awaitable[Any]]
 
@@ -29,20 +31,39 @@ async def change(home: Path, command: str, *, policies: Path | None = None, **pa
     """
     if not (home / "interlock.db").exists():
         raise errors.NotFound(f"there is no database in {home}", "start with `interlock demo`, or name it with --home")
-    address = EngineLock(home).holder()
-    if address is not None:
-        say(f"sent to the engine of {home} (pid {address.pid})")
-        if policies is not None:
-            say("it decides by its own policies; change those and say `interlock policy reload`")
-        return await _settled(lambda name, **given: send(address, name, **given), command, params)
+    loop, lock = asyncio.get_running_loop(), EngineLock(home)
+    until = loop.time() + _STOPS_S
+    while (address := lock.holder()) is not None:
+        try:
+            return await _sent(home, address, command, policies, params)
+        except Stopping:
+            if loop.time() >= until:
+                raise
+            await asyncio.sleep(_GLANCE_S)
     async with working(home, policies=policies) as plane:
         await plane.ready()
         known = handlers(plane)
         return await _settled(lambda name, **given: known[name](**given), command, params)
 
 
+async def _sent(home: Path, address: Address, command: str, policies: Path | None, params: Mapping[str, Any]) -> Any:
+    """Raises Stopping while nothing has been done yet; what stops after that is Unreachable."""
+    answer = await send(address, command, **params)
+    say(f"sent to the engine of {home} (pid {address.pid})")
+    if policies is not None:
+        say("it decides by its own policies; change those and say `interlock policy reload`")
+    try:
+        return await _followed(lambda name, **given: send(address, name, **given), command, answer)
+    except Stopping as exc:
+        raise errors.Unreachable(exc.message, "it was told; look at the case") from exc
+
+
 async def _settled(engine: Engine, command: str, params: Mapping[str, Any]) -> Any:
-    answer = await engine(command, **params)
+    return await _followed(engine, command, await engine(command, **params))
+
+
+async def _followed(engine: Engine, command: str, answer: Any) -> Any:
+    """Wait for the cases that a command touched."""
     for case in () if command in _HANDS else _touched(answer):
         settled = await engine("wait", case_id=case, until="settled", timeout=_SETTLES_S)
         say(f"case {case} is {settled['status']}")
