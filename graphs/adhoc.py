@@ -222,7 +222,7 @@ async def _denied(services: Services, call: OutsideCall, check: str, text: str, 
     data: dict[str, Any] = {
         "tool": call.name, "task": call.task or "", "actor": call.actor, "decision": "denied",
         "reasons": [list(reason)], "policy_version": version, "digest": "", "effect_key": "", "money": None,
-        "approvals": {}, "item": None,
+        "approvals": {}, "item": None, "request": None,
     }  # fmt: skip
     case_id = row["case_id"] if row is not None else None
     event = services.ledger.event("policy.decided", tenant=call.tenant, case_id=case_id, actor=call.actor, data=data)

@@ -202,6 +202,7 @@ def _note(here: Here, asked: _Question, decision: str, verdict: Verdict, item: I
         approvals=item.need if item else {},
         item=item.id if item else None,
         money=asked.action["money"],
+        request=None,
     )
 
 

@@ -38,7 +38,10 @@ EVENTS: dict[str, Kind] = {
     "context.retrieved": _kind("task query facts snapshot"),
     "context.ingested": _kind("source ingested unchanged skipped snapshot"),
     "model.called": _kind("task agent model input_tokens output_tokens cost seconds status"),
-    "policy.decided": _kind("tool task actor effect_key decision reasons policy_version digest approvals item money"),
+    # Since version 2 with what the policies were asked; null when the gateway itself, or a gate of a flow, decided.
+    "policy.decided": _kind(
+        "tool task actor effect_key decision reasons policy_version digest approvals item money request", version=2
+    ),
     "policy.shadowed": _kind("tool task actor effect_key decision reasons policy_version"),
     "tool.intent": _kind("tool task args digest effect effect_key key money attempt"),
     "tool.outcome": _kind("tool task system args digest effect effect_key key status money by seconds error attempt"),

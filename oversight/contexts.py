@@ -11,7 +11,16 @@ from interlock.clock import parse
 from interlock.oversight.actions import ActionSpec
 from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, project, record, record_of
 
-__all__ = ["APPROVE_TYPES", "complete_context", "context_types", "earlier_in", "leaves", "neutral", "person_entities"]
+__all__ = [
+    "APPROVE_TYPES",
+    "complete_context",
+    "context_types",
+    "earlier_in",
+    "leaves",
+    "merged",
+    "neutral",
+    "person_entities",
+]
 
 _PERIODS = record({"day": LONG, "week": LONG, "month": LONG})
 _SPANS = record({"hour": LONG, **_PERIODS["attributes"]})
@@ -91,6 +100,12 @@ def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: 
     # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.
     shown = project(types["args"], given.get("args", {}))
     return {name: shown if name == "args" else _given(name, cedar, given.get(name)) for name, cedar in types.items()}
+
+
+def merged(context: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """A context with some of its values, at any depth, replaced."""
+    inner = {name: merged(context.get(name) or {}, new) for name, new in news.items() if isinstance(new, Mapping)}
+    return {**context, **news, **inner}
 
 
 def _judged(partial: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -40,11 +40,12 @@ class Slice:
         self.statements = {s.id: s for s in statements if matches(s.node.action, action)}
         self.policies = policy_set({s.id: s.node for s in self.statements.values()})
         reads = attributes_read(s.node for s in self.statements.values())
-        self._names = sorted(action.context if reads is None else reads & action.context.keys())
+        # The attributes of the context that these policies read.
+        self.reads = sorted(action.context if reads is None else reads & action.context.keys())
         # What has to be looked up among earlier calls: of most actions nothing.
         self.earlier = earlier_in(action.context, paths_read(s.node for s in self.statements.values()))
         # Only what these policies read is sent and type-checked: parsing the context is most of the cost.
-        self._schema = schema_of([replace(action, context={name: action.context[name] for name in self._names})])
+        self._schema = schema_of([replace(action, context={name: action.context[name] for name in self.reads})])
         self._entities = lru_cache(maxsize=_REMEMBERED)(self._build_entities)
         self._outcomes = lru_cache(maxsize=_REMEMBERED)(self._ask)
 
@@ -87,7 +88,7 @@ class Slice:
 
     def _context(self, request: Request) -> str:
         """The attributes that these policies read, as JSON. Raises TypeError on what JSON cannot say."""
-        return orjson.dumps({name: request.context[name] for name in self._names if name in request.context}).decode()
+        return orjson.dumps({name: request.context[name] for name in self.reads if name in request.context}).decode()
 
     def _cedar(self, request: Request, context: str | None) -> dict[str, Any]:
         return {

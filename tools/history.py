@@ -17,7 +17,7 @@ from interlock.tools.attempt import Attempt
 if TYPE_CHECKING:
     from interlock.storage.database import Reader
 
-__all__ = ["earlier", "merged"]
+__all__ = ["earlier"]
 
 _BEGUN = "status IN ('intent', 'done', 'unknown') AND effect_key <> ?"
 # What tells the calls of each record apart, and whether nothing matches a call that has no such thing.
@@ -53,12 +53,6 @@ def earlier(
             record = record.setdefault(part, {})
         record[leaf] = value
     return found
-
-
-def merged(context: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """A context with some of its values, at any depth, replaced."""
-    inner = {name: merged(context.get(name) or {}, new) for name, new in news.items() if isinstance(new, Mapping)}
-    return {**context, **news, **inner}
 
 
 def _done(reader: Reader, attempt: Attempt, leaf: str, read: Iterable[str]) -> list[str]:

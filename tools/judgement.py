@@ -11,6 +11,7 @@ from interlock import errors
 from interlock.clock import Clock
 from interlock.ids import Reason, digest
 from interlock.oversight.actors import Actors
+from interlock.oversight.contexts import merged
 from interlock.oversight.escalation import asked_first, opened
 from interlock.oversight.inbox import Granted, Inbox, Item, separated
 from interlock.oversight.items import given_by
@@ -20,7 +21,7 @@ from interlock.oversight.policy import Policies, Request, Verdict
 from interlock.oversight.switches import Switches
 from interlock.tools.attempt import Attempt, Refused, refused
 from interlock.tools.contract import ToolContext
-from interlock.tools.history import earlier, merged
+from interlock.tools.history import earlier
 from interlock.tools.provenance import Provenance, canonical_form
 from interlock.tools.registry import Tools
 

@@ -12,6 +12,7 @@ from interlock.observability.ledger import Event, Ledger
 from interlock.oversight.inbox import Inbox, Item
 from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.oversight.limits import Limits
+from interlock.oversight.replay import recorded
 from interlock.storage.claim import CLAIM, Apply, Claim
 from interlock.storage.database import Database
 from interlock.storage.transaction import Transaction
@@ -187,7 +188,10 @@ class Records:
         book(tx, **where, at=at)
 
     def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> Event:
-        data = {**_decision(attempt, decision, reasons), **_subject(attempt), "item": item.id if item else None}
+        data = {
+            **_decision(attempt, decision, reasons), **_subject(attempt), "item": item.id if item else None,
+            "request": _request(attempt, decision, reasons),
+        }  # fmt: skip
         told = digest([decision, attempt.digest, attempt.approvals, [r.policy for r in reasons]])[:16]
         return self._event("policy.decided", attempt, f"decided:{told}", data)
 
@@ -227,6 +231,21 @@ def _decision(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[st
         "effect_key": attempt.effect_key, "decision": decision, "reasons": [list(reason) for reason in reasons],
         "policy_version": attempt.version,
     }  # fmt: skip
+
+
+def _request(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[str, Any] | None:
+    """What the policies were asked; None when the gateway itself said no. An intent or outcome brings its arguments."""
+    if attempt.request is None or (decision == "denied" and reasons != attempt.reasons):
+        return None
+    site, origins = attempt.site, {arg: sorted(found) for arg, found in attempt.origins.items()}
+    context = {
+        "workflow": site.workflow, "requester": site.requester, "preparers": sorted(site.preparers),
+        "autonomy": site.autonomy, "origins": origins,
+    }  # fmt: skip
+    return recorded(
+        context, roles=attempt.actor.all_roles, totals=attempt.totals, facts=attempt.facts, earlier=attempt.earlier,
+        args=None if decision == "allowed" else attempt.args,
+    )  # fmt: skip
 
 
 def _subject(attempt: Attempt) -> dict[str, Any]:

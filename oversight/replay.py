@@ -1,0 +1,83 @@
+"""What is recorded of a request to the policies, and how another edition is asked the same again.
+
+Recorded is what neither the row of the decision nor the registered action says: task, tenant, time, money and approvals
+stand in the row. The arguments of a call that was let through stand in its intent or outcome, so only others bring them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from interlock.oversight.actions import Request
+from interlock.oversight.contexts import merged
+from interlock.oversight.edition import Edition
+
+__all__ = ["Unreplayable", "asked_again", "recorded"]
+
+Row = Mapping[str, Any]
+
+
+class Unreplayable(Exception):
+    """A decision that cannot be asked again; the text says why, and is the same for all that share the reason."""
+
+
+def recorded(
+    context: Mapping[str, Any],
+    *,
+    roles: Collection[str],
+    totals: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    earlier: Mapping[str, Any],
+    args: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """A request as data for the ledger, without neutral values.
+
+    Facts and what was looked up of earlier calls are kept as they are: a zero that was found is no zero by default.
+    """
+    told = {"roles": sorted(roles), "context": _lean({**context, "totals": totals}), "facts": facts, "earlier": earlier}
+    return {**{name: value for name, value in told.items() if value}, **({} if args is None else {"args": args})}
+
+
+def _lean(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without neutral values, at any depth of records."""
+    inner = {name: _lean(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in inner.items() if value}
+
+
+def asked_again(edition: Edition, row: Row, args: Mapping[str, Any]) -> Request:
+    """The request of a `policy.decided` row, for an edition that may ask for other things than the one that decided.
+
+    Raises Unreplayable when the edition reads what was not recorded.
+    """
+    data, told = row["data"], row["data"]["request"]
+    action = str(data["tool"])
+    facts, earlier = told.get("facts", {}), told.get("earlier", {})
+    _check_known(edition, action, facts, earlier)
+    money = data["money"] or {}
+    partial = {
+        "task": data["task"], "tenant": row["tenant"], "now": row["at"], "args": args, "approvals": data["approvals"],
+        "amount": money.get("amount", 0), "currency": money.get("currency", ""), **told.get("context", {}), **facts,
+    }  # fmt: skip
+    context = edition.complete_context(action, merged(partial, earlier))
+    system = edition.actions[action].spec.system
+    return Request(action, str(data["actor"]), frozenset(told.get("roles", ())), system, context)
+
+
+def _check_known(edition: Edition, action: str, facts: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+    part = edition.slice(action)
+    if part is None:
+        raise Unreplayable(f"no tool {action!r} is registered now")
+    for name in sorted(set(part.reads) & part.action.spec.facts.keys() - facts.keys()):
+        raise Unreplayable(f"the fact {name!r} of {action} was not recorded")
+    for path in part.earlier:
+        if not _has(earlier, path):
+            raise Unreplayable(f"context.{path} of {action} was not looked up then")
+
+
+def _has(values: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            return False
+        values = values[part]
+    return True
