@@ -13,7 +13,7 @@ _PLACES = {
     "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0,
     "PYG": 0, "RWF": 0, "UGX": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
 }  # fmt: skip
-_LIMIT = 2**63 - 1
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Money:
     def __post_init__(self) -> None:
         if isinstance(self.amount, bool) or not isinstance(self.amount, int):
             raise errors.InputError(f"money amount {self.amount!r} is no integer", "give minor units, or use Money.of")
-        if abs(self.amount) > _LIMIT:
+        if abs(self.amount) > LARGEST:
             raise errors.InputError("money amount is out of range", "at most 2**63 - 1 minor units")
         code = self.currency
         if not (isinstance(code, str) and len(code) == 3 and code.isascii() and code.isupper()):

@@ -88,6 +88,7 @@ class ControlPlane:
         self._bound = self._told = self._started = self._closed = False
         services.start_child = self._start_child
         services.policies.tell = partial(tell_edition, services, options.tenant)
+        services.policies.past = services.ledger.export
         services.wake = services.inbox.wake = self._engine.wake
 
     @classmethod

@@ -90,15 +90,21 @@ class Ledger:
         claim.later(ns, lambda tx: tx.append(event))
 
     async def export(
-        self, case_id: str | None = None, since: datetime | str | None = None, tenant: str | None = None
+        self,
+        case_id: str | None = None,
+        since: datetime | str | None = None,
+        tenant: str | None = None,
+        *,
+        types: Collection[str] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Events in the order of their chain, with `data` parsed (None once erased) and `salt` in hex;
         a seal.made event has its `seal` (key_id and signature).
 
         `since` compares with `at`; text is read as ISO 8601, and UTC without a zone. Without a tenant, those of
-        `tenants`. Raises InputError when `since` is no time, DatabaseCorrupt when a payload cannot be read.
+        `tenants`; without `types`, all. Raises InputError when `since` is no time, DatabaseCorrupt when a payload
+        cannot be read.
         """
-        sql, params = _selection(case_id, since, self.tenants if tenant is None else (tenant,))
+        sql, params = _selection(case_id, since, self.tenants if tenant is None else (tenant,), types)
         rows = await self._db.read(_page(sql, ("", 0), params))
         while rows:
             for row in rows:
@@ -167,14 +173,19 @@ def _claim_of(events: Sequence[Event]) -> Claim | None:
 
 
 def _selection(
-    case_id: str | None, since: datetime | str | None, tenants: Collection[str] | None
+    case_id: str | None,
+    since: datetime | str | None,
+    tenants: Collection[str] | None,
+    types: Collection[str] | None,
 ) -> tuple[str, list[Any]]:
     wanted = {"l.case_id = ?": case_id, "l.at >= ?": _stamp(since)}
     chosen = {sql: value for sql, value in wanted.items() if value is not None}
     filters, params = "".join(f" AND {sql}" for sql in chosen), list(chosen.values())
-    if tenants is not None:
-        filters += f" AND l.tenant IN ({', '.join('?' * len(tenants))})"
-    return _EXPORT.format(filters=filters), [*params, *(tenants or ())]
+    for column, among in {"tenant": tenants, "type": types}.items():
+        if among is not None:
+            filters += f" AND l.{column} IN ({', '.join('?' * len(among))})"
+            params += among
+    return _EXPORT.format(filters=filters), params
 
 
 def _stamp(since: datetime | str | None) -> str | None:

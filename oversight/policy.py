@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,15 @@ from interlock import errors
 from interlock.oversight.actions import ActionSpec, Request, Verdict
 from interlock.oversight.actors import Person
 from interlock.oversight.edition import OPERATOR, Binding, Edition
+from interlock.oversight.simulate import REPLAYED, Replay, Simulation
 from interlock.oversight.sources import Source, read_source
 from interlock.oversight.statements import Problem
 
 __all__ = ["OPERATOR", "ActionSpec", "Edition", "Policies", "Problem", "Request", "Verdict"]
 
 _log = logging.getLogger(__name__)
+# Rows that are replayed at a time, beside the event loop.
+_BATCH = 500
 
 
 class Policies:
@@ -34,6 +37,8 @@ class Policies:
         self._turn = asyncio.Lock()
         # Records that an edition is about to decide, and at whose word; set by the plane.
         self.tell: Callable[[Edition, str], Awaitable[None]] | None = None
+        # The events of the ledger, for `simulate`; set by the plane.
+        self.past: Callable[..., AsyncIterator[Mapping[str, Any]]] | None = None
         self.edition = self._edition(*read_source(source))
 
     @property
@@ -108,9 +113,33 @@ class Policies:
         """Everything about one request: decision, reasons, need, who may approve, who not, each policy's conditions."""
         return self.edition.explain(request, people, excluded)
 
-    async def simulate(self, candidate: Source, since: datetime | None = None) -> dict[str, Any]:
-        """What another set would have decided about past calls. Raises ConfigurationError: this version cannot."""
-        raise errors.ConfigurationError(
-            f"the policies {candidate!r} cannot be tried on past calls in this version",
-            "try single calls with `interlock policy explain --policies`",
-        )
+    async def simulate(
+        self, candidate: Source, since: datetime | str | None = None, *, workflow: str | None = None
+    ) -> Simulation:
+        """What a candidate set would have decided about the calls of the past; nothing acts on it.
+
+        `candidate` is a source as `ControlPlane.open(policies=)` takes it, `since` a time, or ISO 8601 text. Raises
+        PolicyError when the candidate is invalid, ConfigurationError when it cannot be read, InputError.
+        """
+        if self.past is None:
+            raise errors.ConfigurationError("these policies have no ledger", "use the policies of a ControlPlane")
+        edition = await asyncio.to_thread(self._candidate, candidate)
+        replay, batch = Replay(edition, workflow), list[Mapping[str, Any]]()
+        async for row in self.past(since=since, types=REPLAYED):
+            batch.append(row)
+            if len(batch) == _BATCH:
+                await asyncio.to_thread(replay.take, batch)
+                batch = []
+        await asyncio.to_thread(replay.take, batch)
+        return replay.report()
+
+    def _candidate(self, source: Source) -> Edition:
+        """Another set on the same actions. Raises PolicyError that names the first problem, ConfigurationError."""
+        files, unread = read_source(source)
+        edition = Edition(files, self._binding, shipped=source is None, unread=unread)
+        if edition.problems:
+            more = f", and {len(edition.problems) - 1} more" if len(edition.problems) > 1 else ""
+            raise errors.PolicyError(
+                f"the candidate is invalid: {edition.problems[0]}{more}", "see `interlock policy check --policies`"
+            )
+        return edition

@@ -1,7 +1,7 @@
 """What is recorded of a request to the policies, and how another edition is asked the same again.
 
-Recorded is what neither the row of the decision nor the registered action says: task, tenant, time, money and approvals
-stand in the row. The arguments of a call that was let through stand in its intent or outcome, so only others bring them.
+Recorded is what neither the row of the decision nor the registered action says: task, tenant, time, money and
+approvals stand in the row. The arguments of a call that was let through stand in its intent or outcome.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ def recorded(
     facts: Mapping[str, Any],
     earlier: Mapping[str, Any],
     args: Mapping[str, Any] | None,
+    need: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """A request as data for the ledger, without neutral values.
+    """A request as data for the ledger, without neutral values; `need` are the approvals that were asked for.
 
     Facts and what was looked up of earlier calls are kept as they are: a zero that was found is no zero by default.
     """
-    told = {"roles": sorted(roles), "context": _lean({**context, "totals": totals}), "facts": facts, "earlier": earlier}
+    told = {
+        "roles": sorted(roles), "context": _lean({**context, "totals": totals}), "facts": facts, "earlier": earlier,
+        "need": need,
+    }  # fmt: skip
     return {**{name: value for name, value in told.items() if value}, **({} if args is None else {"args": args})}
 
 

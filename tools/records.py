@@ -190,7 +190,7 @@ class Records:
     def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> Event:
         data = {
             **_decision(attempt, decision, reasons), **_subject(attempt), "item": item.id if item else None,
-            "request": _request(attempt, decision, reasons),
+            "request": _request(attempt, decision, reasons, item),
         }  # fmt: skip
         told = digest([decision, attempt.digest, attempt.approvals, [r.policy for r in reasons]])[:16]
         return self._event("policy.decided", attempt, f"decided:{told}", data)
@@ -233,7 +233,7 @@ def _decision(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[st
     }  # fmt: skip
 
 
-def _request(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[str, Any] | None:
+def _request(attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None) -> dict[str, Any] | None:
     """What the policies were asked; None when the gateway itself said no. An intent or outcome brings its arguments."""
     if attempt.request is None or (decision == "denied" and reasons != attempt.reasons):
         return None
@@ -244,7 +244,7 @@ def _request(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[str
     }  # fmt: skip
     return recorded(
         context, roles=attempt.actor.all_roles, totals=attempt.totals, facts=attempt.facts, earlier=attempt.earlier,
-        args=None if decision == "allowed" else attempt.args,
+        args=None if decision == "allowed" else attempt.args, need=item.need if item else None,
     )  # fmt: skip
 
 

@@ -17,12 +17,22 @@ from interlock.oversight.actors import Person
 from interlock.oversight.boundaries import Boundary, boundaries
 from interlock.oversight.inbox import separated
 from interlock.oversight.policy import Problem, Request
+from interlock.oversight.simulate import Simulation
 from interlock.plane import ControlPlane
 from interlock.tools import effects
 from interlock.tools.attempt import Attempt, Refused, admit, begin
 from interlock.tools.site import CallSite
 
-__all__ = ["Question", "bounded", "examine", "explained", "explained_call", "explained_item", "reloaded"]
+__all__ = [
+    "Question",
+    "bounded",
+    "examine",
+    "explained",
+    "explained_call",
+    "explained_item",
+    "reloaded",
+    "simulated",
+]
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,15 @@ async def bounded(home: Path, policies: Path | None, action: str | None) -> list
         if action is not None and action not in plane.policies.edition.actions:
             raise errors.NotFound(f"no tool or action {action!r}", "see `interlock policy boundaries` without --tool")
         return boundaries(plane.policies.edition, action)
+
+
+async def simulated(
+    home: Path, policies: Path | None, candidate: Path, since: str | None, workflow: str | None
+) -> Simulation:
+    """What a candidate set would have decided about the calls of a home. Raises PolicyError, InputError, NotFound."""
+    async with reading(home, policies=policies) as past, modelled(home, policies=policies) as plane:
+        plane.policies.past = past.ledger.export
+        return await plane.policies.simulate(candidate, since, workflow=workflow)
 
 
 async def reloaded(home: Path, by: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies, Workflow
 from interlock.cli.output import emit, plain, say, table
 from interlock.cli.problems import FAILED
 
@@ -105,6 +105,48 @@ def show_boundaries(
 def _three(boundary: Any) -> tuple[str, str, str]:
     told = [str(one) if one is not None else "-" for one in (boundary.below, boundary.at, boundary.above)]
     return (boundary.note, "", "") if boundary.note else (told[0], told[1], told[2])
+
+
+@app.command()
+def simulate(
+    candidate: Annotated[Path, typer.Option("--candidate", help="The folder or file of policies to try.")],
+    since: Annotated[str | None, typer.Option("--since", help="Calls from this time on (ISO 8601).")] = None,
+    workflow: Workflow = None,
+    home: Home = DEFAULT_HOME,
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """What a candidate set would have decided about the calls of the past: what changes, by workflow, tool and rule.
+
+    Facts, sums and approvals are taken as they were recorded. JSON gives money in minor units.
+    """
+    from interlock.cli.policies import simulated
+    from interlock.cli.session import drive
+
+    found = drive(simulated(home, policies, candidate, since, workflow))
+    emit(found) if as_json else _tell(found)
+
+
+def _tell(found: Any) -> None:
+    say(f"candidate {found.version}: {found.changed} of {found.calls} calls in {found.cases} cases would change")
+    table(("before", "after", "calls", "money"), [_shifted(s) for s in found.outcomes])
+    if found.shifts:
+        table(("by", "name", "before", "after", "calls", "money"), [(s.by, s.name, *_shifted(s)) for s in found.shifts])
+        table(("case", "tool", "before", "after", "arguments", "why"), [
+            (one.case_id, one.tool, one.before, one.after, one.args, [f"{r.policy}: {r.text}" for r in one.reasons])
+            for one in found.examples
+        ])  # fmt: skip
+    for why, count in found.skipped.items():
+        say(f"cannot be replayed: {count}: {why}")
+    if found.outside:
+        say(f"not replayed: {found.outside}: decisions of the gateway itself, and of gates")
+
+
+def _shifted(shift: Any) -> tuple[str, str, int, str]:
+    from interlock.money import Money
+
+    money = ", ".join(str(Money(amount, currency)) for currency, amount in shift.money.items())
+    return shift.before, shift.after, shift.calls, money or "-"
 
 
 @app.command()
