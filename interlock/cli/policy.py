@@ -132,10 +132,9 @@ def _tell(found: Any) -> None:
     table(("before", "after", "calls", "money"), [_shifted(s) for s in found.outcomes])
     if found.shifts:
         table(("by", "name", "before", "after", "calls", "money"), [(s.by, s.name, *_shifted(s)) for s in found.shifts])
-        table(("case", "tool", "before", "after", "arguments", "why"), [
-            (one.case_id, one.tool, one.before, one.after, one.args, [f"{r.policy}: {r.text}" for r in one.reasons])
-            for one in found.examples
-        ])  # fmt: skip
+        examples = [(e.case_id, e.effect_key, e.tool, e.before, e.after) for e in found.examples]
+        table(("case", "call", "tool", "before", "after"), examples)
+        say("why: interlock policy explain --call CALL --policies CANDIDATE; or --json here")
     for why, count in found.skipped.items():
         say(f"cannot be replayed: {count}: {why}")
     if found.outside:

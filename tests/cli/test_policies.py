@@ -220,3 +220,36 @@ def test_without_an_engine_there_is_nothing_to_reload(waiting: Path, cli: Run) -
 
 def test_who_reloads_has_to_be_somebody(served: Served, cli: Callable[..., Any]) -> None:
     assert "person:nobody" in cli("policy", "reload", "--home", served[0], "--by", "person:nobody", code=1).err
+
+
+def test_a_candidate_is_tried_on_the_calls_of_a_home(waiting: Path, cli: Run, tmp_path: Path) -> None:
+    candidate = tmp_path / "candidate"
+    candidate.mkdir()
+    (candidate / "a.cedar").write_text(SHOP.replace("100000", "50"))
+    simulate = ("policy", "simulate", "--home", waiting, "--candidate", candidate)
+    found = cli(*simulate, "--json").json
+    assert (found["calls"], found["changed"]) == (2, 1)
+    (example,) = found["examples"]
+    assert (example["before"], example["after"], example["need"]) == ("allowed", "asked", {"purchasing": 1})
+    text = cli(*simulate)
+    assert example["case_id"] in text.out and "1.00 EUR" in text.out and "1 of 2 calls in 2 cases" in text.err
+    why = cli(
+        "policy", "explain", "--call", example["effect_key"], "--home", waiting, "--policies", candidate, "--json"
+    )
+    assert why.json["decision"] == "asked"
+    assert cli(*simulate, "--workflow", "other", "--json").json["calls"] == 0
+    assert cli(*simulate, "--since", "2100-01-01", "--json").json["calls"] == 0
+    assert "is no time" in cli(*simulate, "--since", "soon", code=2).err
+
+
+def test_an_equal_candidate_says_that_nothing_changes(waiting: Path, cli: Run) -> None:
+    text = cli("policy", "simulate", "--home", waiting, "--candidate", HERE / "shop.cedar")
+    assert "0 of 2 calls" in text.err and "would" not in text.out and "rule" not in text.out
+
+
+def test_a_candidate_that_is_no_valid_set_is_refused(waiting: Path, cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.cedar").write_text(SHOP + TYPO)
+    simulate = ("policy", "simulate", "--home", waiting, "--candidate")
+    assert "a.cedar:17" in cli(*simulate, tmp_path / "a.cedar", code=1).err
+    cli(*simulate, tmp_path / "nowhere", code=2)
+    cli("policy", "simulate", "--home", tmp_path / "none", "--candidate", HERE / "shop.cedar", code=1)

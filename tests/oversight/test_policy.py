@@ -341,3 +341,8 @@ def test_a_bound_holds_for_every_number(amount: int, day: int) -> None:
 
 
 BOUNDED = bound(f"{BUY} when {{ context.amount <= 100 && context.totals.day + context.amount <= 500 }};")
+
+
+async def test_policies_without_a_ledger_simulate_nothing() -> None:
+    with pytest.raises(errors.ConfigurationError, match="no ledger"):
+        await bound(ANYONE).simulate({"t.cedar": ANYONE})

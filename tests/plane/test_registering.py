@@ -146,12 +146,6 @@ async def test_what_no_plane_opens_with(options: dict[str, Any]) -> None:
     assert refused.value.hint
 
 
-async def test_trying_policies_on_the_past_is_refused_plainly() -> None:
-    async with office() as plane:
-        with pytest.raises(errors.ConfigurationError, match="in this version"):
-            await plane.policies.simulate("candidate/", since=None)
-
-
 async def test_every_target_has_its_origins_in_every_request() -> None:
     rule = """@id("SEND") permit(principal, action == Interlock::Action::"mail.send", resource)
       when { context.origins.to.contains("absent") && context.origins.text.isEmpty() };"""
