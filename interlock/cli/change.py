@@ -31,15 +31,13 @@ async def change(home: Path, command: str, *, policies: Path | None = None, **pa
     """
     if not (home / "interlock.db").exists():
         raise errors.NotFound(f"there is no database in {home}", "start with `interlock demo`, or name it with --home")
-    loop, lock = asyncio.get_running_loop(), EngineLock(home)
-    until = loop.time() + _STOPS_S
+    lock = EngineLock(home)
     while (address := lock.holder()) is not None:
         try:
             return await _sent(home, address, command, policies, params)
         except Stopping:
-            if loop.time() >= until:
+            if not await _gone(lock, address):
                 raise
-            await asyncio.sleep(_GLANCE_S)
     async with working(home, policies=policies) as plane:
         await plane.ready()
         known = handlers(plane)
@@ -48,14 +46,23 @@ async def change(home: Path, command: str, *, policies: Path | None = None, **pa
 
 async def _sent(home: Path, address: Address, command: str, policies: Path | None, params: Mapping[str, Any]) -> Any:
     """Raises Stopping while nothing has been done yet; what stops after that is Unreachable."""
-    answer = await send(address, command, **params)
     say(f"sent to the engine of {home} (pid {address.pid})")
     if policies is not None:
         say("it decides by its own policies; change those and say `interlock policy reload`")
+    answer = await send(address, command, **params)
     try:
         return await _followed(lambda name, **given: send(address, name, **given), command, answer)
     except Stopping as exc:
         raise errors.Unreachable(exc.message, "it was told; look at the case") from exc
+
+
+async def _gone(lock: EngineLock, address: Address) -> bool:
+    """Whether a stopping engine has let go of its home in time."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _STOPS_S
+    while (there := lock.holder() == address) and loop.time() < until:
+        await asyncio.sleep(_GLANCE_S)
+    return not there
 
 
 async def _settled(engine: Engine, command: str, params: Mapping[str, Any]) -> Any:
