@@ -17,7 +17,7 @@ from interlock.graphs.engine.remote import Stopping, send
 __all__ = ["change"]
 
 _SETTLES_S = 60.0
-_STOPS_S, _GLANCE_S = 5.0, 0.1
+_GLANCES, _GLANCE_S = 50, 0.1
 _HANDS = frozenset({"claim", "release", "delegate"})  # they move items between people, and no case
 Engine = Callable[..., Awaitable[Any]]
 
@@ -58,11 +58,11 @@ async def _sent(home: Path, address: Address, command: str, policies: Path | Non
 
 async def _gone(lock: EngineLock, address: Address) -> bool:
     """Whether a stopping engine has let go of its home in time."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + _STOPS_S
-    while (there := lock.holder() == address) and loop.time() < until:
+    for _ in range(_GLANCES):
+        if lock.holder() != address:
+            return True
         await asyncio.sleep(_GLANCE_S)
-    return not there
+    return False
 
 
 async def _settled(engine: Engine, command: str, params: Mapping[str, Any]) -> Any:
