@@ -216,9 +216,9 @@ def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
         giver: str, taker: str, until: str, by: str, authority: str | None = None, start: str | None = None,
         comment: str = "",
     ) -> Any:  # fmt: skip
-        begins = clock.parse(start) if start else None
+        begins = clock.moment(start, "from") if start else None
         made = await plane.delegations.give(
-            giver, taker, authority, until=clock.parse(until), start=begins, by=by, comment=comment
+            giver, taker, authority, until=clock.moment(until, "until"), start=begins, by=by, comment=comment
         )
         return {"delegation": dataclasses.asdict(made)}
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
+
+from interlock import errors
 
 
 class Clock(Protocol):
@@ -39,3 +41,12 @@ def parse(text: str) -> datetime:
     """The reverse of `iso`; takes any ISO 8601 text, and reads one without a zone as UTC."""
     t = datetime.fromisoformat(text)
     return t.replace(tzinfo=UTC) if t.tzinfo is None else t.astimezone(UTC)
+
+
+def moment(given: Any, name: str = "time") -> datetime:
+    """A time that somebody gave: a datetime, or ISO 8601 text (UTC without a zone). Raises InputError."""
+    try:
+        return parse(given if isinstance(given, str) else given.isoformat())
+    except (AttributeError, TypeError, ValueError, OverflowError) as exc:
+        hint = "write 2026-01-31 or 2026-01-31T08:00:00Z"
+        raise errors.InputError(f"{name} {given!r} is no time", hint) from exc

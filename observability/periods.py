@@ -40,11 +40,7 @@ def seconds(moment: Moment, name: str = "time") -> float | None:
     """Unix seconds of a datetime or ISO 8601 text (without a zone: UTC). Raises InputError on anything else."""
     if moment is None:
         return None
-    try:
-        parsed = clock.parse(moment) if isinstance(moment, str) else clock.parse(moment.isoformat())
-    except (AttributeError, TypeError, ValueError) as exc:
-        raise errors.InputError(f"{name}={moment!r} is no time", "write 2026-01-31 or 2026-01-31T08:00:00Z") from exc
-    return parsed.timestamp()
+    return clock.moment(moment, name).timestamp()
 
 
 def zone(name: str) -> ZoneInfo:
