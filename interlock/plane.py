@@ -274,7 +274,7 @@ class ControlPlane:
         self,
         case_id: str,
         until: str = "settled",
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109  # it never raises for it
         *,
         tenant: str | None = None,
     ) -> Case:
@@ -288,7 +288,7 @@ class ControlPlane:
         self,
         ids: Iterable[str],
         until: str = "ended",
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109  # it never raises for it
         *,
         tenant: str | None = None,
     ) -> list[Case]:

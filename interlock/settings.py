@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         where = f"{file}, or the environment" if file else "the environment"
         config = SettingsConfigDict(**{**cls.model_config, "yaml_file": file})
         try:
-            return type("HomeSettings", (cls,), {"model_config": config, "__module__": __name__})()  # type: ignore[no-any-return]
+            return type("HomeSettings", (cls,), {"model_config": config, "__module__": __name__})()  # type: ignore[no-any-return]  # made at run time
         except ValidationError as exc:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors(include_input=False))
             raise errors.ConfigurationError(f"wrong settings in {where}: {wrong}", "see docs/settings.md") from None

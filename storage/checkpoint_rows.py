@@ -41,9 +41,9 @@ __all__ = [
 PAGE = 100
 _KEY = "tenant = ? AND thread_id = ? AND checkpoint_ns = ?"
 _COLUMNS = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
-_LATEST = f"SELECT {_COLUMNS} FROM checkpoints WHERE {_KEY} ORDER BY checkpoint_id DESC LIMIT 1"  # noqa: S608
+_LATEST = f"SELECT {_COLUMNS} FROM checkpoints WHERE {_KEY} ORDER BY checkpoint_id DESC LIMIT 1"  # noqa: S608  # constants only
 _ONE = f"SELECT {_COLUMNS} FROM checkpoints WHERE {_KEY} AND checkpoint_id = ?"  # noqa: S608  # constants only
-_WRITES = f"SELECT task_id, channel, type, value, task_path, idx FROM writes WHERE {_KEY} AND checkpoint_id = ?"  # noqa: S608
+_WRITES = f"SELECT task_id, channel, type, value, task_path, idx FROM writes WHERE {_KEY} AND checkpoint_id = ?"  # noqa: S608  # constants
 _PUT = (
     "INSERT INTO checkpoints (tenant, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,"
     " metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, thread_id, checkpoint_ns, checkpoint_id) DO UPDATE"
@@ -184,7 +184,7 @@ def page(
 
 def delete_thread(tx: Transaction, tenant: str, thread_id: str) -> None:
     for table in ("checkpoints", "writes"):
-        tx.execute(f"DELETE FROM {table} WHERE tenant = ? AND thread_id = ?", (tenant, thread_id))  # noqa: S608
+        tx.execute(f"DELETE FROM {table} WHERE tenant = ? AND thread_id = ?", (tenant, thread_id))  # noqa: S608  # two names
 
 
 def refuse_governed(tx: Reader, tenant: str, thread_id: str) -> None:

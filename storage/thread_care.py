@@ -32,7 +32,7 @@ def copy_thread(tx: Transaction, tenant: str, source: str, target: str) -> None:
     """Copy every checkpoint and write, so that the whole chain of ancestors is there."""
     for table, columns in (("checkpoints", _CHECKPOINT), ("writes", _WRITE)):
         tx.execute(
-            f"INSERT INTO {table} (tenant, thread_id, {columns}) SELECT tenant, ?, {columns} FROM {table}"  # noqa: S608
+            f"INSERT INTO {table} (tenant, thread_id, {columns}) SELECT tenant, ?, {columns} FROM {table}"  # noqa: S608  # ours
             " WHERE tenant = ? AND thread_id = ? ON CONFLICT DO NOTHING",
             (target, tenant, source),
         )
@@ -63,7 +63,7 @@ def _delete_checkpoints(tx: Transaction, keys: Iterable[Key], kept: Iterable[str
     gone = [key for key in keys if key[3] not in kept]
     for table in ("checkpoints", "writes"):
         tx.executemany(
-            f"DELETE FROM {table} WHERE tenant = ? AND thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",  # noqa: S608
+            f"DELETE FROM {table} WHERE tenant = ? AND thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",  # noqa: S608  # ours
             gone,
         )
 

@@ -60,6 +60,6 @@ def _mended_container(value: Any, around: frozenset[int]) -> Any:
 def _text(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # code of a tool, which may raise anything
         text = f"<{type(value).__name__}>"
     return text.encode("utf-8", "replace").decode()

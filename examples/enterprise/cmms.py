@@ -113,7 +113,7 @@ def _add_reads(app: FastAPI, store: CmmsStore, guard: list[Any]) -> None:
     @app.get("/history", dependencies=guard)
     def history(
         before: str,
-        codes: Annotated[list[str], Query()] = [],  # noqa: B006 (FastAPI copies defaults)
+        codes: Annotated[list[str], Query()] = [],  # noqa: B006  # FastAPI copies defaults
         asset: str | None = None,
         limit: Annotated[int, Query(ge=0, le=100)] = 5,
     ) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class CmmsStore:
         }
         with self._write() as db:
             for table, rows in parts.items():
-                db.execute(f"DELETE FROM {table}")  # noqa: S608 (names from the list above)
+                db.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the list above
                 if rows:
                     marks = ", ".join("?" * len(rows[0]))
                     db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  # as above

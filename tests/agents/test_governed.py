@@ -46,7 +46,7 @@ async def look(x: int) -> int:
 GOVERNED = governed_tool(Tools().register(look, name="erp.look"))
 LISTED = [GOVERNED, foreign]
 MODULE = types.ModuleType("kit")
-MODULE.hammer = foreign  # type: ignore[attr-defined]
+MODULE.hammer = foreign  # type: ignore[attr-defined]  # a module made here
 
 
 class FakeModel(GenericFakeChatModel):

@@ -115,7 +115,7 @@ async def test_where(context: Context, where: dict[str, Any], found: set[str]) -
 
 async def test_what_is_no_actor_is_refused(context: Context) -> None:
     with pytest.raises(errors.InputError, match="5 is no actor"):
-        await context.query("salary", actor=5)  # type: ignore[arg-type]
+        await context.query("salary", actor=5)  # type: ignore[arg-type]  # that is the test
 
 
 @pytest.mark.parametrize(
