@@ -1,23 +1,21 @@
-"""The desks of a plane: inbox and context as callers see them, and the commands that other processes send."""
+"""The desks of a plane: inbox, delegations and context as callers see them."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from interlock import clock, errors
+from interlock import errors
 from interlock.context.context import Context
 from interlock.context.ingest import Ingested, RawDocument
 from interlock.context.retrieve import Fact
-from interlock.graphs.cases import Case
 from interlock.graphs.tenants import Tenants
 from interlock.oversight.delegation import Delegation, Delegations
 from interlock.oversight.inbox import Decision, Inbox, Item, Page
 from interlock.oversight.items import Kind
 
-__all__ = ["ContextDesk", "DelegationDesk", "InboxDesk", "handlers", "told"]
+__all__ = ["ContextDesk", "DelegationDesk", "InboxDesk"]
 
 Ready = Callable[[], Awaitable[None]]
 Answers = list[Item | errors.InterlockError]  # inside `InboxDesk`, `list` is its method
@@ -166,102 +164,3 @@ class ContextDesk:
     async def erase(self, source: str, ids: Iterable[str]) -> int:
         """Remove documents from every snapshot; gives how many there were."""
         return await self._context.erase(source, ids, self._tenant)
-
-
-def handlers(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
-    """The commands of a live engine, with JSON in and out; see `engine/remote.py`. `plane` is a ControlPlane."""
-
-    async def decide(
-        item_id: str, decision: Mapping[str, Any], by: str, comment: str = "", digest: str | None = None
-    ) -> Any:
-        said = _decision(decision)
-        return (await plane.inbox.decide(item_id, said, by=by, comment=comment, digest=digest)).as_json()
-
-    async def claim(item_id: str, by: str) -> Any:
-        return (await plane.inbox.claim(item_id, by=by)).as_json()
-
-    async def release(item_id: str, by: str, comment: str = "") -> Any:
-        return (await plane.inbox.release(item_id, by=by, comment=comment)).as_json()
-
-    async def delegate(item_id: str, to: str, by: str, comment: str = "") -> Any:
-        return (await plane.inbox.delegate(item_id, to=to, by=by, comment=comment)).as_json()
-
-    async def decide_many(item_ids: list[str], decision: Mapping[str, Any], by: str, comment: str = "") -> Any:
-        found = await plane.inbox.decide_many(item_ids, _decision(decision), by=by, comment=comment)
-        return told(dict.fromkeys(item_ids), found)
-
-    async def complete(item_id: str, output: Any, by: str, comment: str = "") -> Any:
-        return (await plane.inbox.complete(item_id, output, by=by, comment=comment)).as_json()
-
-    async def show(case_id: str) -> Any:
-        return _case(await plane.case(case_id))
-
-    async def cancel(case_id: str, by: str, comment: str = "") -> Any:
-        return _case(await plane.cancel(case_id, by=by, comment=comment))
-
-    async def pause(case_id: str, by: str, comment: str = "") -> Any:
-        return _case(await plane.pause(case_id, by=by, comment=comment))
-
-    async def resume(case_id: str, by: str, comment: str = "") -> Any:
-        return _case(await plane.resume(case_id, by=by, comment=comment))
-
-    async def fork(case_id: str, by: str, comment: str = "", checkpoint_id: str | None = None) -> Any:
-        return _case(await plane.fork(case_id, checkpoint_id=checkpoint_id, by=by, comment=comment))
-
-    async def switch(target: str, state: str, by: str, comment: str = "") -> Any:
-        await plane.switch(target, state, by=by, comment=comment)
-        return {"target": target, "state": state}
-
-    async def entrust(  # noqa: PLR0917  # a command's fields
-        giver: str, taker: str, until: str, by: str, authority: str | None = None, start: str | None = None,
-        comment: str = "",
-    ) -> Any:  # fmt: skip
-        begins = clock.moment(start, "from") if start else None
-        made = await plane.delegations.give(
-            giver, taker, authority, until=clock.moment(until, "until"), start=begins, by=by, comment=comment
-        )
-        return {"delegation": dataclasses.asdict(made)}
-
-    async def revoke(delegation: str, by: str, comment: str = "") -> Any:
-        return {"delegation": dataclasses.asdict(await plane.delegations.revoke(delegation, by=by, comment=comment))}
-
-    async def wait(case_id: str, until: str = "settled", timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        return _case(await plane.wait(case_id, until, timeout))
-
-    async def reload(by: str = "") -> Any:
-        if by:
-            plane.services.actors.get(by)
-        problems = await plane.policies.reload(by)
-        told = [dataclasses.asdict(problem) for problem in problems]
-        return {"taken": not problems, "version": plane.policies.version, "problems": told}
-
-    return {
-        "decide": decide, "decide_many": decide_many, "claim": claim, "release": release, "delegate": delegate,
-        "complete": complete, "cancel": cancel, "pause": pause, "resume": resume, "fork": fork, "switch": switch,
-        "show": show, "wait": wait, "reload": reload, "entrust": entrust, "revoke": revoke,
-    }  # fmt: skip
-
-
-def told(item_ids: Iterable[str], answers: Iterable[Item | errors.InterlockError]) -> dict[str, Any]:
-    """What became of many answers, as JSON: the items that were answered, and the error of each other one."""
-    pairs = list(zip(item_ids, answers, strict=True))
-    refused = [{"item": one, **answer.error} for one, answer in pairs if isinstance(answer, errors.InterlockError)]
-    return {"items": [answer.as_json() for _, answer in pairs if isinstance(answer, Item)], "errors": refused}
-
-
-def _case(case: Case) -> dict[str, Any]:
-    return dataclasses.asdict(case)
-
-
-def _decision(said: Mapping[str, Any]) -> Decision:
-    """A decision as JSON: {"kind": approve | reject | edit | respond, "why", "args", "value"}. Raises InputError."""
-    match said.get("kind"):
-        case "approve":
-            return Decision.approve()
-        case "reject":
-            return Decision.reject(said.get("why", ""))
-        case "edit":
-            return Decision.edit(said.get("args") or {})
-        case "respond":
-            return Decision.respond(said.get("value"))
-    raise errors.InputError(f"{said.get('kind')!r} is no decision", "say approve, reject, edit or respond")

@@ -20,8 +20,9 @@ from interlock import errors
 from interlock.agents.agent import Agent
 from interlock.graphs import adhoc, cases, guest, starting, steering
 from interlock.graphs.cases import Case
+from interlock.graphs.commands import commands
 from interlock.graphs.compiled import GovernedGraph, Visit
-from interlock.graphs.desk import ContextDesk, DelegationDesk, InboxDesk, handlers
+from interlock.graphs.desk import ContextDesk, DelegationDesk, InboxDesk
 from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
@@ -178,7 +179,7 @@ class ControlPlane:
 
     async def _listen(self) -> None:
         if self._lock is not None:
-            self._commands = CommandServer(handlers(self))
+            self._commands = CommandServer(commands(self))
             await asyncio.to_thread(self._lock.publish, await self._commands.start())
 
     # registration

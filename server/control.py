@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from interlock import errors
-from interlock.graphs.desk import told
+from interlock.graphs.commands import told
 from interlock.oversight.inbox import Decision
 from interlock.plane import ControlPlane
 

@@ -10,7 +10,7 @@ from typing import Any
 from interlock import errors
 from interlock.cli.output import say
 from interlock.cli.session import working
-from interlock.graphs.desk import handlers
+from interlock.graphs.commands import commands
 from interlock.graphs.engine.lock import Address, EngineLock
 from interlock.graphs.engine.remote import Stopping, send
 
@@ -40,7 +40,7 @@ async def change(home: Path, command: str, *, policies: Path | None = None, **pa
                 raise
     async with working(home, policies=policies) as plane:
         await plane.ready()
-        known = handlers(plane)
+        known = commands(plane)
         return await _settled(lambda name, **given: known[name](**given), command, params)
 
 

@@ -10,7 +10,7 @@ import pytest
 from langgraph.graph import END, START
 
 from interlock import Agent, ControlPlane, Decision, Money, Person, Workflow, errors
-from interlock.graphs.desk import handlers
+from interlock.graphs.commands import commands
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import send
 from tests.graphs.office import Erp, State, events, office, only_item
@@ -43,7 +43,7 @@ async def asked(plane: ControlPlane, total: int = 400_000, requester: str = "per
 async def test_nobody_else_answers_in_the_name_of_a_person(by: Any) -> None:
     erp = Erp()
     async with office(buying(), erp=erp) as plane:
-        item, known = await asked(plane), handlers(plane)
+        item, known = await asked(plane), commands(plane)
         ways = [
             plane.approvals.decide(item.id, Decision.approve(), by=by),
             plane.inbox.claim(item.id, by=by),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from interlock import ControlPlane, Decision, Person, errors
-from interlock.graphs.desk import handlers
+from interlock.graphs.commands import commands
 from interlock.graphs.engine.lock import Address, EngineLock
 from interlock.graphs.engine.remote import send
 from tests.graphs.office import POLICY, Erp, buying, fill, office, waits_on
@@ -146,7 +146,7 @@ async def test_commands_need_the_token_and_say_what_is_wrong(tmp_path: Path) -> 
 
 async def test_every_command_is_handled_or_refused() -> None:
     async with office(buying()) as plane:
-        known = handlers(plane)
+        known = commands(plane)
         case = await plane.start("buying", {"total": 400_000}, requester="person:ana")
         settled = await known["wait"](case_id=case.id, timeout=30)
         item = settled["waiting_for"][0]["item"]
