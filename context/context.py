@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -152,14 +153,14 @@ class Context:
         opened, shelf = await self._shelf(tenant)
         known = shelf.catalogue
         newest = known if known and known.number >= current else await self._newest(shelf)
-        try:
-            return await self._run(lambda: _search(shelf, newest, number, question, opened.memory))
-        except errors.StorageError:
-            if shelf.catalogue is newest:
-                raise
-        # Documents were erased while this query looked at them.
-        newest = await self._newest(shelf)
-        return await self._run(lambda: _search(shelf, newest, number, question, opened.memory))
+        while True:
+            try:
+                return await self._run(partial(_search, shelf, newest, number, question, opened.memory))
+            except errors.StorageError:
+                if shelf.catalogue is newest:
+                    raise
+            # Documents were erased while this query looked at them.
+            newest = await self._newest(shelf)
 
     @asynccontextmanager
     async def _writer(self, tenant: str) -> AsyncIterator[tuple[Shelf, Catalogue]]:

@@ -12,6 +12,7 @@ import pytest
 from interlock import errors
 from interlock.clock import iso
 from interlock.context.context import Context
+from interlock.context.store import Collection
 from interlock.observability.ledger import Ledger
 from interlock.settings import Settings
 from interlock.storage.database import Database, Transaction
@@ -198,6 +199,20 @@ async def test_ingest_and_query_at_once(context: Context) -> None:
     await asyncio.gather(ask(), ask(), ask(), change("a"), change("b"))
 
     assert len(await texts(context, k=100)) == 30 + 8
+
+
+async def test_a_query_outlives_erasures_that_meet_every_try(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    await context.ingest("rules", [limit(n, id=f"d{n}") for n in range(6)])
+    loop, nearest, left = asyncio.get_running_loop(), Collection.nearest, ["d0", "d1", "d2"]
+
+    def after_an_erasure(self: Collection, *asked: Any) -> dict[str, float]:
+        if left:
+            asyncio.run_coroutine_threadsafe(context.erase("rules", [left.pop()]), loop).result()
+        return nearest(self, *asked)
+
+    monkeypatch.setattr(Collection, "nearest", after_an_erasure)
+    assert len(await texts(context, k=10)) == 3
+    assert left == []
 
 
 async def test_one_owner(context: Context, db: Database, clock: HandClock, tmp_path: Path) -> None:
