@@ -7,19 +7,41 @@ approvals stand in the row. The arguments of a call that was let through stand i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from interlock.ids import Reason
 from interlock.oversight.actions import Request
 from interlock.oversight.contexts import merged
 from interlock.oversight.edition import Edition
 
-__all__ = ["Unreplayable", "asked_again", "recorded"]
+__all__ = ["Answer", "Unreplayable", "answer_of", "asked_again", "recorded"]
 
 Row = Mapping[str, Any]
 
 
 class Unreplayable(Exception):
     """A decision that cannot be asked again; the text says why, and is the same for all that share the reason."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an edition says to a request: allowed, denied, or asked, then with the approvals it `need`s."""
+
+    decision: str
+    reasons: list[Reason]
+    need: dict[str, int]
+    version: str
+
+
+def answer_of(edition: Edition, request: Request, need: Mapping[str, int] | None = None) -> Answer:
+    """The answer of an edition. "asked otherwise" of one that asks for other approvals than `need` says."""
+    verdict = edition.decide(request)
+    if verdict.allowed:
+        return Answer("allowed", verdict.reasons, {}, verdict.version)
+    wanted = edition.need(request) or {}
+    asked = "asked" if need is None or wanted == dict(need) else "asked otherwise"
+    return Answer(asked if wanted else "denied", verdict.reasons, wanted, verdict.version)
 
 
 def recorded(

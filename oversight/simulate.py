@@ -14,7 +14,7 @@ from typing import Any
 from interlock.ids import Reason
 from interlock.money import LARGEST
 from interlock.oversight.edition import Edition
-from interlock.oversight.replay import Row, Unreplayable, asked_again
+from interlock.oversight.replay import Answer, Row, Unreplayable, answer_of, asked_again
 
 __all__ = ["REPLAYED", "Example", "Replay", "Shift", "Simulation"]
 
@@ -155,27 +155,24 @@ class Replay:
 
     def _again(self, row: Row, args: Mapping[str, Any]) -> None:
         try:
-            after, reasons, need = self._decide(row, args)
+            answer = self._decide(row, args)
         except Unreplayable as why:
             self._skipped[str(why)] += 1
             return
         self._cases.add((row["tenant"], str(row["case_id"])))
-        call, key = _call(row, after, reasons), _key(row)
+        call, key = _call(row, answer), _key(row)
         if key in self._calls and (_differs(self._calls[key]) or not _differs(call)):
             return
         self._calls[key] = call
         if _differs(call) and len(self._examples[call.change]) < _EXAMPLES:
-            self._examples[call.change].append(_example(row, args, after, reasons, need))
+            self._examples[call.change].append(_example(row, args, answer))
 
-    def _decide(self, row: Row, args: Mapping[str, Any]) -> tuple[str, list[Reason], dict[str, int]]:
+    def _decide(self, row: Row, args: Mapping[str, Any]) -> Answer:
         request = asked_again(self.candidate, row, args)
-        verdict = self.candidate.decide(request)
-        if _UNFIT in verdict.policy_ids:
+        answer = answer_of(self.candidate, request, row["data"]["request"].get("need"))
+        if _UNFIT in [reason.policy for reason in answer.reasons]:
             raise Unreplayable(f"it does not fit {request.action} as that is registered now")
-        if verdict.allowed:
-            return "allowed", verdict.reasons, {}
-        need = self.candidate.need(request) or {}
-        return _asked(row, need) if need else "denied", verdict.reasons, need
+        return answer
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -186,29 +183,24 @@ def _workflow(row: Row) -> str:
     return str(row["data"]["request"].get("context", {}).get("workflow", ""))
 
 
-def _asked(row: Row, need: dict[str, int]) -> str:
-    then = row["data"]["request"].get("need", need)
-    return "asked" if then == need else "asked otherwise"
-
-
 def _differs(call: _Call) -> bool:
     before, after = call.change
     return before != after
 
 
-def _call(row: Row, after: str, reasons: list[Reason]) -> _Call:
+def _call(row: Row, answer: Answer) -> _Call:
     data = row["data"]
-    rules = frozenset([*(policy for policy, _ in data["reasons"]), *(reason.policy for reason in reasons)])
+    rules = frozenset([*(policy for policy, _ in data["reasons"]), *(reason.policy for reason in answer.reasons)])
     money = (data["money"]["currency"], data["money"]["amount"]) if data["money"] else None
-    return _Call((data["decision"], after), _workflow(row), data["tool"], money, rules)
+    return _Call((data["decision"], answer.decision), _workflow(row), data["tool"], money, rules)
 
 
-def _example(row: Row, args: Mapping[str, Any], after: str, reasons: list[Reason], need: dict[str, int]) -> Example:
+def _example(row: Row, args: Mapping[str, Any], answer: Answer) -> Example:
     data = row["data"]
     return Example(
         case_id=str(row["case_id"]), effect_key=data["effect_key"], at=row["at"], workflow=_workflow(row),
-        tool=data["tool"], actor=data["actor"], args=args, money=data["money"], before=data["decision"], after=after,
-        reasons=reasons, need=need,
+        tool=data["tool"], actor=data["actor"], args=args, money=data["money"], before=data["decision"],
+        after=answer.decision, reasons=answer.reasons, need=answer.need,
     )  # fmt: skip
 
 
