@@ -37,8 +37,8 @@ class Attempt:
 
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
     after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls,
-    `read` the tools that this drive has read without a row yet. `number` counts executions from 1. `patience`: until
-    when it waits for a lease, on the loop's clock.
+    `read` the tools that this drive has read without a row yet. `number` counts executions from 1, `begun` says whether
+    one has reached the tool. `patience`: until when it waits for a lease, on the loop's clock.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Attempt:
     earlier: dict[str, Any] = field(default_factory=dict)
     read: frozenset[str] = frozenset()
     patience: float | None = None
+    begun: bool = False
 
     def given(self) -> Values:
         """The arguments, for code that is not ours: a copy, so that nothing it changes is run or recorded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -29,14 +30,25 @@ _LONGEST_PAUSE_S = 2.0
 
 
 class Execution:
-    """One per plane. Results and errors come back as plain JSON values, without known secrets."""
+    """One per plane. Results and errors come back as plain JSON values, without known secrets.
 
-    def __init__(self, ledger: Ledger, credentials: Credentials, settings: Settings, clock: Clock) -> None:
+    `stopped` says which switch forbids a call, or nothing.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        credentials: Credentials,
+        settings: Settings,
+        clock: Clock,
+        stopped: Callable[[Attempt], str],
+    ) -> None:
         self._breakers = Breakers(ledger, settings.breaker_failures, settings.breaker_seconds, clock)
         self._rates = Rates()
         self._credentials = credentials
         self._settings = settings
         self._clock = clock
+        self._stopped = stopped
 
     def context(self, attempt: Attempt, credential: str | None = None) -> ToolContext:
         """What code that belongs to a tool gets as `ctx`: a credential only while the tool is run."""
@@ -116,11 +128,19 @@ class Execution:
         spec, site = attempt.spec, attempt.site
         ctx = await self._armed(attempt)  # first: without a credential nothing is tried, so nothing can have happened
         await self._rates.turn(spec.name, spec.rate)
+        self._enter(attempt)
         about = {"case_id": site.case_id, "task": site.task, "actor": site.actor, "effect_key": attempt.effect_key}
         with trace.execute_tool(spec.name, system=spec.system, **about):
             async with self._breakers.guard(spec.system or spec.name, site.tenant):
                 async with asyncio.timeout(self._seconds(attempt)):
                     return self._plain(await self._called(attempt, ctx))
+
+    def _enter(self, attempt: Attempt) -> None:
+        """The last look at the switches, with no wait behind it: nothing begins once `off` is confirmed."""
+        if off := self._stopped(attempt):
+            kind = errors.UnknownOutcome if attempt.begun or attempt.number > 1 else errors.Denied
+            raise kind(f"not begun: {off}")
+        attempt.begun = True
 
     async def _armed(self, attempt: Attempt) -> ToolContext:
         """The context with the credential for this one execution."""

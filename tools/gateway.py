@@ -80,7 +80,7 @@ class Gateway:
         )
         self._db, self._ledger, self._tools, self._actors, self._inbox = db, ledger, tools, actors, inbox
         self._policies, self._settings = policies, settings
-        self._execution = Execution(ledger, credentials, settings, clock)
+        self._execution = Execution(ledger, credentials, settings, clock, self.judge.stopped)
         self._recall = Recall(db, inbox)
         self._records = Records(
             db=db, ledger=ledger, inbox=inbox, leases=leases, limits=limits, judge=self.judge,

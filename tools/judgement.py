@@ -73,11 +73,16 @@ class Judge:
 
     def check_switches(self, attempt: Attempt) -> None:
         """Raises Refused when the actor, tool, system, workflow or tenant is switched off."""
+        if off := self.stopped(attempt):
+            raise refused("switch", off)
+
+    def stopped(self, attempt: Attempt) -> str:
+        """Which switch forbids a call, who set it and why; empty when none does. No I/O."""
         site, spec = attempt.site, attempt.spec
         targets = [site.actor, f"tool:{spec.name}", f"workflow:{site.workflow}"]
         targets += [f"system:{spec.system}"] if spec.system else []
-        if self._switches.state(site.tenant, targets) == "off":
-            raise refused("switch", self._switches.why(site.tenant, targets))
+        off = self._switches.state(site.tenant, targets) == "off"
+        return self._switches.why(site.tenant, targets) if off else ""
 
     def moved(self, tx: Reader, attempt: Attempt) -> bool:
         """Whether the call is no longer allowed as things are now; for inside a commit, where that is final."""
