@@ -45,6 +45,10 @@ class Reader(Protocol):
 
     def row(self, sql: str, params: Params = ()) -> Row | None: ...
 
+    def values(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """Rows as plain tuples: for long reads, where names would cost more than the rest."""
+        ...
+
     def scan(self, sql: str, params: Params = ()) -> Iterator[Row]: ...
 
 
@@ -79,6 +83,11 @@ class SqliteReader:
     def row(self, sql: str, params: Params = ()) -> Row | None:
         found: Row | None = self._cursor.execute(sql, params).fetchone()
         return found
+
+    def values(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        plain = self._connection.cursor()
+        plain.row_factory = None
+        return plain.execute(sql, params).fetchall()
 
     def scan(self, sql: str, params: Params = ()) -> Iterator[Row]:
         yield from self._connection.execute(sql, params)

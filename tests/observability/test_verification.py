@@ -217,13 +217,13 @@ async def test_a_chain_longer_than_a_batch_is_read_whole(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(ledger, 25)
-    walk = verification._Walk
+    walk = verification.Walk
     for size in (1, 2, 5, 24, 25, 26):
-        monkeypatch.setattr(verification, "_Walk", partial(walk, size=size))
+        monkeypatch.setattr(verification, "Walk", partial(walk, size=size))
         assert await ledger.verify() == (True, 25, None, "")
     await asyncio.to_thread(tamper, path, "DELETE FROM ledger WHERE seq IN (13, 14, 15, 16)")
     for size in (1, 4, 6):
-        monkeypatch.setattr(verification, "_Walk", partial(walk, size=size))
+        monkeypatch.setattr(verification, "Walk", partial(walk, size=size))
         assert (await ledger.verify()).first_bad == 13
 
 
@@ -231,14 +231,14 @@ async def test_rows_that_vanish_while_they_are_read_are_missed(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(ledger)
-    monkeypatch.setattr(verification, "_Walk", partial(verification._Walk, size=5))
-    read_on = verification._read_on
+    monkeypatch.setattr(verification, "Walk", partial(verification.Walk, size=5))
+    read_on = verification.read_on
 
     async def and_vanish(db: Database, walk: Any) -> None:
         await read_on(db, walk)
         await asyncio.to_thread(tamper, path, "DELETE FROM ledger WHERE seq > 5")
 
-    monkeypatch.setattr(verification, "_read_on", and_vanish)
+    monkeypatch.setattr(verification, "read_on", and_vanish)
     report = await ledger.verify()
     assert (report.ok, report.first_bad) == (False, 6)
 
