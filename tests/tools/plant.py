@@ -57,10 +57,12 @@ class World:
         self.done: Counter[str] = Counter()
         self.fail: list[BaseException] = []
         self.gate: asyncio.Event | None = None
+        self.entered = asyncio.Event()
 
     async def act(self, what: str) -> str:
         """Fail before or after the effect, as told; wait at the gate."""
         if self.gate is not None:
+            self.entered.set()
             await self.gate.wait()
         failure = self.fail.pop(0) if self.fail else None
         if failure is not None and getattr(failure, "before", False):
@@ -135,6 +137,23 @@ class Plant:
     async def events(self, kind: str) -> list[dict[str, Any]]:
         return [event async for event in self.ledger.export() if event["type"] == kind]
 
+    async def in_flight(self) -> tuple[str, asyncio.Task[Any]]:
+        """Effect key and task of the one call that waits at the gate: its intent is durable, the tool runs."""
+        await self.world.entered.wait()
+        self.world.entered.clear()
+        (((_, effect_key), (_, task)),) = self.gateway._flights._flying.items()
+        return effect_key, task
+
+    async def crash(self) -> str:
+        """The intent of a first try is durable, and the process died before its outcome was. Gives the effect key."""
+        self.world.gate = asyncio.Event()
+        call = asyncio.create_task(self.pay())
+        effect_key, task = await self.in_flight()
+        task.cancel()
+        await asyncio.wait([call])
+        self.world.gate = None
+        return effect_key
+
     async def effect(self, result: ToolResult) -> dict[str, Any]:
         sql = "SELECT * FROM effects WHERE effect_key = ?"
         row = await self.db.read(lambda tx: tx.row(sql, (result.call_id,)))
@@ -152,8 +171,8 @@ async def plant(
     """Open a plant with `bank.pay` (writes money) and `bank.balance` (reads)."""
     db = await Database.open(f"sqlite:///{path}" if path else ":memory:")
     time = clock or SystemClock()
-    quick = {"tool_timeout_s": 2.0, "tool_retries": 2, **settings}
-    one = Plant(db, time, Settings(**quick), await Switches.open(db, Ledger(db, time), time), policies)
+    patient = {"tool_timeout_s": 60.0, "tool_retries": 2, **settings}  # a test that waits it out is wrong
+    one = Plant(db, time, Settings(**patient), await Switches.open(db, Ledger(db, time), time), policies)
     try:
         yield one
         await one.gateway.drain()

@@ -25,32 +25,11 @@ def leased(one: Plant, **options: Any) -> None:
 
 @pytest.fixture
 async def one() -> AsyncIterator[Plant]:
-    """A minute of patience: a test that waits it out is wrong."""
-    async with plant(tool_timeout_s=60) as made:
+    async with plant() as made:
         leased(made)
         for name in (CASE, OTHER, THIRD):
             await made.case(name)
         yield made
-
-
-async def until_in_flight(one: Plant) -> Any:
-    """The task of the one effect that runs outside."""
-    gate = one.world.gate
-    assert gate is not None
-    while not getattr(gate, "_waiters", ()):  # noqa: ASYNC110  # the world has nothing to wait on
-        await asyncio.sleep(0)
-    ((_, task),) = one.gateway._flights._flying.values()
-    return task
-
-
-async def crash(one: Plant) -> None:
-    """The intent of a first try is durable, and the process died before its outcome was."""
-    one.world.gate = asyncio.Event()
-    call = asyncio.create_task(one.pay())
-    task = await until_in_flight(one)
-    task.cancel()
-    await asyncio.wait([call])
-    one.world.gate = None
 
 
 async def free(one: Plant, case_id: str = CASE) -> None:
@@ -96,7 +75,7 @@ async def test_under_its_own_lease_a_call_runs_again() -> None:
     async with plant() as one:
         leased(one, idempotent=True)
         await one.case()
-        await crash(one)
+        await one.crash()
         assert (await one.pay()).status == "done"
         assert [e["data"]["attempt"] for e in await one.events("tool.intent")] == [1, 2]
         assert len(await one.events("lease.taken")) == 1
@@ -116,7 +95,7 @@ async def test_without_its_lease_nothing_runs_again(
         leased(one, idempotent=idempotent, reconcile=None if probe is None else lambda args, ctx: probe)
         await one.case()
         await one.case(OTHER)
-        await crash(one)
+        await one.crash()
         await pass_on(one, how)
         before = one.world.done.copy()
         result = await one.pay()
@@ -134,7 +113,7 @@ async def test_a_person_who_says_run_it_again_is_told_why_it_was_not() -> None:
         leased(one, idempotent=True)
         await one.case()
         await one.case(OTHER)
-        await crash(one)
+        await one.crash()
         await pass_on(one, "other")
         asked = await one.pay()
         await one.inbox.decide(str(asked.approval), Decision.approve(), by="person:op")
@@ -150,7 +129,7 @@ async def test_a_lost_lease_does_not_end_the_drive() -> None:
         leased(one, idempotent=True)
         claim = await one.case()
         await one.case(OTHER)
-        await crash(one)
+        await one.crash()
         await pass_on(one, "other")
         token = CLAIM.set(Claim("default", claim.case_id, 1))
         try:
@@ -163,7 +142,7 @@ async def test_a_lost_lease_does_not_end_the_drive() -> None:
 async def test_an_outcome_that_arrives_after_the_lease_is_over_is_recorded(one: Plant) -> None:
     one.world.gate = asyncio.Event()
     call = asyncio.create_task(one.pay())
-    await until_in_flight(one)
+    await one.in_flight()
     await free(one)
     taken = await one.db.commit(
         lambda tx: one.leases.take(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-import time
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -51,7 +51,7 @@ async def untouched(one: Plant, result: ToolResult, policy: str) -> None:
 
 async def until(one: Plant, kind: str) -> None:
     """Wait for the first event of a kind."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await one.events(kind):  # noqa: ASYNC110  # nobody tells when a row is there
             await asyncio.sleep(0.001)
 
@@ -510,7 +510,7 @@ async def test_a_probe_that_says_no_does_not_make_two_callers_run_both() -> None
 )
 async def test_whatever_a_tool_raises_its_call_has_an_end(one: Plant, raised: BaseException) -> None:
     one.world.fail.append(raised)
-    first = await asyncio.wait_for(one.pay(), 5)
+    first = await asyncio.wait_for(one.pay(), 60)
     assert first.status == ("failed" if isinstance(raised, Exception) else "unknown")
     assert (await one.pay()).status == first.status
     assert one.world.done.total() == 1
@@ -559,18 +559,21 @@ async def test_an_error_that_cannot_be_shown_is_recorded_all_the_same(one: Plant
 
 
 async def test_a_blocking_tool_that_hangs_is_unknown_and_never_run_again() -> None:
-    async with plant(tool_timeout_s=0.1) as one:
-        runs: list[int] = []
+    async with plant(tool_timeout_s=1.0) as one:  # enough for a thread to begin
+        runs, began, end = list[int](), threading.Event(), threading.Event()
 
         def hang(amount: int, to: str) -> None:
             runs.append(amount)
-            time.sleep(0.4)
+            began.set()
+            end.wait(60)
 
         one.tools.register(hang, name="bank.pay", scope="bank", system="bank", money=lambda a: Money(a.amount, "EUR"))
         one.bind()
         for _ in range(3):
             result = await one.pay()
             assert result.status == "unknown"
+        assert await asyncio.to_thread(began.wait, 60)
+        end.set()
         assert runs == [100]
         totals = await one.events("limit.reserved"), await one.events("limit.released")
         assert (len(totals[0]), len(totals[1])) == (1, 0), "what may have been spent stays counted"
