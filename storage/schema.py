@@ -124,6 +124,14 @@ _table(
     "tenant resource",
     _index("leases_case", "tenant", "case_id"),
 )
+_table(
+    "holds",
+    "tenant id seq case_id kind target status why since",
+    "tenant id",
+    _index("holds_target", "tenant", "target", "seq"),
+    _index("holds_case", "tenant", "case_id"),
+    _index("holds_seq", "tenant", "seq"),
+)
 _table("limits", "tenant bucket period currency reserved settled", "tenant bucket period currency")
 _table(
     "reservations",

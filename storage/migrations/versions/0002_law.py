@@ -1,4 +1,4 @@
-"""Governance in depth: delegated authority, escalation, compensation, objects of cases, archives of the ledger."""
+"""Governance in depth: delegations, escalation, compensation, objects of cases, holds, archives of the ledger."""
 
 from __future__ import annotations
 
@@ -58,9 +58,26 @@ def upgrade() -> None:
         sa.Column("at", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("tenant", "stream", "seq", name="pk_archives"),
     )
+    op.create_table(
+        "holds",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=True),
+        sa.Column("case_id", sa.Text(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=True),
+        sa.Column("target", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.Column("since", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "id", name="pk_holds"),
+    )
+    op.create_index("ix_holds_target", "holds", ["tenant", "target", "seq"])
+    op.create_index("ix_holds_case", "holds", ["tenant", "case_id"])
+    op.create_index("ix_holds_seq", "holds", ["tenant", "seq"])
 
 
 def downgrade() -> None:
+    op.drop_table("holds")
     op.drop_table("archives")
     op.drop_table("delegations")
     for name, table, _ in reversed(_INDEXES):
