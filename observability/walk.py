@@ -11,12 +11,12 @@ import orjson
 
 from interlock import errors
 from interlock.observability.verify import Bad, Keys, Seal
-from interlock.storage.chain import GENESIS, Header
+from interlock.storage.chain import GENESIS
 from interlock.storage.database import Database, Reader
 
 __all__ = ["End", "Walk", "number", "read_on"]
 
-BATCH = 2000
+BATCH = 500
 _ROWS = (
     "SELECT stream, seq, at, type, schema_version, tenant, case_id, actor, identity, payload_hash, prev, hash"
     " FROM ledger WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
@@ -67,7 +67,7 @@ class Walk:
             raise Bad(self.seq + 1, "the row is missing")
         self._read_payloads(reader, size)
         for row in rows:
-            self._take(row, self._ahead.pop((row[5], row[9]), None) or _looked_up(reader, row))
+            self._take(row, self._ahead.pop((row[5], row[9]), ()) or _looked_up(reader, row))
 
     def _read_payloads(self, reader: Reader, size: int) -> None:
         if len(self._ahead) > 4 * BATCH:  # payloads of no event would fill the memory
@@ -93,18 +93,17 @@ class Walk:
 
     def _explain(self, row: Stored) -> None:
         """Raises Bad with what is wrong, unless this is the end as it was recorded."""
-        *fields, payload, prev, link = row
-        header = Header(*fields)
-        if header.seq == self.seq:
-            raise Bad(header.seq, "another row has its number")
-        if header.seq != self.seq + 1:
+        seq, prev, link = row[1], row[10], row[11]
+        if seq == self.seq:
+            raise Bad(seq, "another row has its number")
+        if seq != self.seq + 1:
             raise Bad(self.seq + 1, "the row is missing")
         if prev != self.hash:
-            raise Bad(header.seq, "the row does not follow the one before it")
+            raise Bad(seq, "the row does not follow the one before it")
         if not _follows(row):
-            raise Bad(header.seq, "the row was changed")
-        if header.seq == self.end.seq and link != self.end.hash:
-            raise Bad(header.seq, "the row is not the one the chain ended with")
+            raise Bad(seq, "the row was changed")
+        if seq == self.end.seq and link != self.end.hash:
+            raise Bad(seq, "the row is not the one the chain ended with")
 
     def _erased(self, payload: str, stored: Stored) -> None:
         if not stored or stored[5] is None:
@@ -156,7 +155,7 @@ def number(value: object, *, past_all: bool) -> int:
 def _follows(row: Stored) -> bool:
     """`chain.row_hash` of the columns as they lie; a value of another kind than was written has none."""
     try:
-        return hashlib.sha256(orjson.dumps(row[:11])).hexdigest() == row[11]
+        return bool(hashlib.sha256(orjson.dumps(row[:11])).hexdigest() == row[11])
     except TypeError:
         return False
 
