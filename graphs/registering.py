@@ -26,7 +26,7 @@ from interlock.oversight.actions import ActionSpec, Request
 from interlock.oversight.actors import Actor, Person
 from interlock.oversight.inbox import Item
 from interlock.oversight.policy import Edition, Policies
-from interlock.tools.provenance import untrusted_fields
+from interlock.tools.untrusted import untrusted_fields
 
 __all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agents", "tell_edition", "told"]
 

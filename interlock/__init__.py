@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from interlock.oversight.inbox import Page as Page
     from interlock.plane import ControlPlane as ControlPlane
     from interlock.plane import run as run
-    from interlock.tools.provenance import Untrusted as Untrusted
     from interlock.tools.tool import DidNotHappen as DidNotHappen
     from interlock.tools.tool import Happened as Happened
     from interlock.tools.tool import ToolContext as ToolContext
     from interlock.tools.tool import ToolResult as ToolResult
     from interlock.tools.tool import Unsure as Unsure
     from interlock.tools.tool import tool as tool
+    from interlock.tools.untrusted import Untrusted as Untrusted
 
 __all__ = [
     "Agent",
@@ -64,8 +64,8 @@ if not TYPE_CHECKING:  # types stay exact, `import interlock` stays fast, and no
         "interlock.oversight.authority": ("Authority",),
         "interlock.oversight.inbox": ("Decision", "Page"),
         "interlock.plane": ("ControlPlane", "run"),
-        "interlock.tools.provenance": ("Untrusted",),
         "interlock.tools.tool": ("DidNotHappen", "Happened", "ToolContext", "ToolResult", "Unsure", "tool"),
+        "interlock.tools.untrusted": ("Untrusted",),
     }
     _SOURCES = {name: module for module, names in _MODULES.items() for name in names}
 

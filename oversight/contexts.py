@@ -12,7 +12,9 @@ from interlock.oversight.actions import ActionSpec
 from interlock.oversight.cedar_types import BOOL, LONG, STRING, STRINGS, CedarType, project, record, record_of
 
 __all__ = [
+    "AGELESS",
     "APPROVE_TYPES",
+    "aged_in",
     "complete_context",
     "context_types",
     "earlier_in",
@@ -46,6 +48,8 @@ APPROVE_TYPES: dict[str, CedarType] = {"authority": STRING, "excluded": {"type":
 _NEUTRAL: dict[str, Any] = {"Boolean": False, "Long": 0, "String": "", "Set": []}
 _EARLIER = ("history", "counts", "repeats", "totals.by_system")
 _TRUSTED = frozenset({"input", "registry", "person", "output"})
+# The age of what has no source: no limit on ages lets it pass.
+AGELESS = 2**63 - 1
 
 
 def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, CedarType]:
@@ -56,7 +60,8 @@ def context_types(spec: ActionSpec, authorities: Iterable[str]) -> dict[str, Ced
     fixed = {**_BASE, "args": args, "origins": origins, "approvals": approvals}
     gate = _GATE if spec.effect == "gate" else {}
     # A fact of the project may be called `known`: it then stands in place of ours.
-    traced = {} if spec.effect in {"gate", "builtin"} else _TRACED
+    ages = record(dict.fromkeys(spec.args.get("properties", {}), LONG))
+    traced = {} if spec.effect in {"gate", "builtin"} else {**_TRACED, "ages": ages}
     return {**fixed, **gate, **traced, **_fact_types(spec, fixed.keys() | gate.keys() | APPROVE_TYPES.keys())}
 
 
@@ -72,10 +77,20 @@ def _fact_types(spec: ActionSpec, taken: Iterable[str]) -> dict[str, CedarType]:
 
 def earlier_in(types: Mapping[str, CedarType], paths: Iterable[str]) -> tuple[str, ...]:
     """What is looked up among earlier calls, of all that is read: `counts.by_actor.day` and the like."""
-    read = ["" if path == "" else f"{path}." for path in paths]
+    return _read_of(_EARLIER, types, paths)
+
+
+def aged_in(types: Mapping[str, CedarType], paths: Iterable[str]) -> tuple[str, ...]:
+    """The arguments whose age is read, as `ages.price`."""
+    return _read_of(("ages",), types, paths)
+
+
+def _read_of(records: Iterable[str], types: Mapping[str, CedarType], paths: Iterable[str]) -> tuple[str, ...]:
+    """The leaves of some records that are read by way of these paths."""
+    read = tuple("" if path == "" else f"{path}." for path in paths)
     found = (leaf for name, cedar in types.items() for leaf in leaves(name, cedar))
-    earlier = (leaf for leaf in found if leaf.startswith(tuple(f"{name}." for name in _EARLIER)))
-    return tuple(leaf for leaf in earlier if f"{leaf}.".startswith(tuple(read)))
+    wanted = (leaf for leaf in found if leaf.startswith(tuple(f"{name}." for name in records)))
+    return tuple(leaf for leaf in wanted if f"{leaf}.".startswith(read))
 
 
 def leaves(name: str, cedar: CedarType) -> Iterator[str]:
@@ -91,11 +106,13 @@ def complete_context(types: Mapping[str, CedarType], spec: ActionSpec, partial: 
     """All attributes of the action's context; what `partial` lacks gets a neutral value.
 
     Of the traced arguments, `trusted` names those with a trusted origin, `known` those that the registry of their kind
-    has, `tainted` those that are there without a trusted origin: all follow from `origins`.
+    has, `tainted` those that are there without a trusted origin: all follow from `origins`. What has no age is ageless.
     """
     judged = {name: found for name, found in _judged(partial).items() if name not in spec.facts}
     given = {"effect": spec.effect, "system": spec.system, "scope": spec.scope, **judged, **partial}
     given["now"] = _instant(given.get("now"))
+    if types.get("ages", {}).get("type") == "Record":
+        given["ages"] = {**dict.fromkeys(types["ages"]["attributes"], AGELESS), **given.get("ages", {})}
     given.setdefault("approved", partial.get("approvals", {}).get(given.get("authority", ""), 0))
     # Arguments are shown as they are: a neutral value in place of a missing one could satisfy a policy.
     shown = project(types["args"], given.get("args", {}))

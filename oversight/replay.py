@@ -51,6 +51,7 @@ def recorded(
     totals: Mapping[str, Any],
     facts: Mapping[str, Any],
     earlier: Mapping[str, Any],
+    ages: Mapping[str, int],
     args: Mapping[str, Any] | None,
     need: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def recorded(
     """
     told = {
         "roles": sorted(roles), "context": _lean({**context, "totals": totals}), "facts": facts, "earlier": earlier,
-        "need": need,
+        "ages": ages, "need": need,
     }  # fmt: skip
     return {**{name: value for name, value in told.items() if value}, **({} if args is None else {"args": args})}
 
@@ -79,11 +80,12 @@ def asked_again(edition: Edition, row: Row, args: Mapping[str, Any]) -> Request:
     data, told = row["data"], row["data"]["request"]
     action = str(data["tool"])
     facts, earlier = told.get("facts", {}), told.get("earlier", {})
-    _check_known(edition, action, facts, earlier)
+    _check_known(edition, action, facts, {**earlier, "ages": told.get("ages", {})})
     money = data["money"] or {}
     partial = {
         "task": data["task"], "tenant": row["tenant"], "now": row["at"], "args": args, "approvals": data["approvals"],
-        "amount": money.get("amount", 0), "currency": money.get("currency", ""), **told.get("context", {}), **facts,
+        "amount": money.get("amount", 0), "currency": money.get("currency", ""), "ages": told.get("ages", {}),
+        **told.get("context", {}), **facts,
     }  # fmt: skip
     context = edition.complete_context(action, merged(partial, earlier))
     system = edition.actions[action].spec.system
@@ -96,7 +98,7 @@ def _check_known(edition: Edition, action: str, facts: Mapping[str, Any], earlie
         raise Unreplayable(f"no tool {action!r} is registered now")
     for name in sorted(set(part.reads) & part.action.spec.facts.keys() - facts.keys()):
         raise Unreplayable(f"the fact {name!r} of {action} was not recorded")
-    for path in part.earlier:
+    for path in (*part.earlier, *part.aged):
         if not _has(earlier, path):
             raise Unreplayable(f"context.{path} of {action} was not looked up then")
 

@@ -14,7 +14,7 @@ import orjson
 from cedarpy import pst
 
 from interlock.oversight.actions import Request
-from interlock.oversight.contexts import earlier_in
+from interlock.oversight.contexts import aged_in, earlier_in
 from interlock.oversight.schema import Action, schema_of
 from interlock.oversight.statements import Statement, path_of, walk
 
@@ -43,7 +43,8 @@ class Slice:
         # The attributes of the context that these policies read.
         self.reads = sorted(action.context if reads is None else reads & action.context.keys())
         # What has to be looked up among earlier calls: of most actions nothing.
-        self.earlier = earlier_in(action.context, paths_read(s.node for s in self.statements.values()))
+        paths = paths_read(s.node for s in self.statements.values())
+        self.earlier, self.aged = earlier_in(action.context, paths), aged_in(action.context, paths)
         # Only what these policies read is sent and type-checked: parsing the context is most of the cost.
         self._schema = schema_of([replace(action, context={name: action.context[name] for name in self.reads})])
         self._entities = lru_cache(maxsize=_REMEMBERED)(self._build_entities)

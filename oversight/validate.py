@@ -88,7 +88,7 @@ def _attribute(
     near = parts[-1]
     if not missing:
         return statement.problem(f"context.{path} may be absent", f"test it: {_has(parts)} && ...", near=near)
-    if parts[0] in {"args", "origins"} and _elsewhere(statement, parts, actions):
+    if parts[0] in {"args", "origins", "ages"} and _elsewhere(statement, parts, actions):
         message = f"context.{path} is an argument of some actions only, but this policy applies to others too"
         return statement.problem(message, "name the one action in the scope: action == ...", near=near)
     return statement.problem(f"context has no {path}", _known_at(parts, actions[action]), near=near)

@@ -43,7 +43,9 @@ def _nearest(region: Region, path: str, wanted: int) -> int:
 
 def witness(action: Action, region: Region, numbers: Mapping[str, int]) -> Request:
     """The request with these integers and the texts, roles and sets that the region demands."""
-    told: dict[str, Any] = {"args": neutral(action.context["args"])}
+    # Everything is fresh, unless it is said how old it is.
+    fresh = {name: neutral(action.context[name]) for name in ("args", "ages") if name in action.context}
+    told: dict[str, Any] = dict(fresh)
     for node, holds in region.truths.items():
         _hold(told, node, holds, action)
     for about, texts in region.texts.items():

@@ -63,6 +63,7 @@ class Attempt:
     items: list[Item] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, set[str]] = field(default_factory=dict)
+    ages: dict[str, int] = field(default_factory=dict)
     counterparty: str = ""
     approvals: dict[str, int] = field(default_factory=dict)
     used: list[Item] = field(default_factory=list)

@@ -67,6 +67,7 @@ class ToolSpec:
 
     `timeout` is in seconds, None takes the plane's setting. `rate` is (calls, seconds). `targets` gives the kind of an
     argument whose values are traced, or a tuple of kinds for a text: what is found of them in it is traced.
+    `output_kinds` gives the kinds of fields of the result, by JSON pointers: then it answers for these, as such, only.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ToolSpec:
     timeout: float | None = None
     rate: tuple[int, float] | None = None
     untrusted_output: bool | tuple[str, ...] = False
+    output_kinds: Mapping[str, str] = field(default_factory=dict)
     registers: str | None = None
     sandbox: bool = False
 

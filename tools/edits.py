@@ -42,11 +42,13 @@ def request_of(item: Item, args: Mapping[str, Any], tools: Tools, policies: Poli
     attempt, request = edited(item, args, tools), item.request
     assert request is not None, "checked before"
     before = item.action.get("args") or {}
+    typed = [arg for arg, value in attempt.args.items() if value != before.get(arg)]
     origins = dict(request.context.get("origins", {}))
-    origins |= {arg: ["person"] for arg in attempt.spec.targets if attempt.args.get(arg) != before.get(arg)}
+    origins |= {arg: ["person"] for arg in typed if arg in attempt.spec.targets}
+    ages = {**request.context.get("ages", {}), **dict.fromkeys(typed, 0)}
     # `tainted` stays: whoever may answer for a tainted target may also put another one in its place.
     context, money = dict(request.context), attempt.money
-    context |= {"args": attempt.args, "origins": origins, "amount": money.amount if money else 0}
+    context |= {"args": attempt.args, "origins": origins, "ages": ages, "amount": money.amount if money else 0}
     context["currency"] = money.currency if money else ""
     return replace(request, context=policies.complete_context(request.action, context))
 

@@ -16,7 +16,7 @@ from interlock.storage.database import Reader, Row
 from interlock.storage.transaction import Transaction
 from interlock.tools.attempt import Attempt
 
-__all__ = ["Outcome", "error_of", "finished", "intend", "load", "read_once", "settle", "twin", "value_of"]
+__all__ = ["Outcome", "begun", "error_of", "intend", "load", "read_once", "settle", "twin", "value_of"]
 
 _COLUMNS = (
     "tenant", "effect_key", "case_id", "checkpoint_ns", "task", "tool", "slot", "digest", "args", "actor", "effect",
@@ -36,8 +36,8 @@ _SETTLE = (
     " attempt = ? WHERE tenant = ? AND effect_key = ? AND status IN ('intent', 'unknown')"
 )
 _LOAD = "SELECT * FROM effects WHERE tenant = ? AND effect_key = ?"
-_FINISHED = (
-    "SELECT tool, args, result FROM effects WHERE tenant = ? AND case_id = ? AND status = 'done'"
+_BEGUN = (
+    "SELECT tool, args, status, result, intent_at, outcome_at FROM effects WHERE tenant = ? AND case_id = ?"
     " ORDER BY intent_at, rowid"
 )
 _TWIN = (
@@ -92,10 +92,14 @@ def read_once(tx: Transaction, attempt: Attempt, outcome: Outcome, at: str) -> b
     return tx.execute(_INSERT, _row(attempt, "intent", at)) == 1 and settle(tx, attempt, outcome, at)
 
 
-def finished(reader: Reader, tenant: str, case_id: str) -> Iterator[tuple[str, Any, Any]]:
-    """Tool, arguments and result of every finished call of a case, in the order in which they were made."""
-    for row in reader.rows(_FINISHED, (tenant, case_id)):
-        yield row["tool"], orjson.loads(row["args"]), value_of(row)
+def begun(reader: Reader, tenant: str, case_id: str) -> Iterator[tuple[str, Any, Any, str, str]]:
+    """Every call of a case in the order in which they were made: tool, arguments, result, begin and end.
+
+    A call that failed, or of which nobody knows, has sent its arguments out all the same; its result is None.
+    """
+    for row in reader.rows(_BEGUN, (tenant, case_id)):
+        result = value_of(row) if row["status"] == "done" else None
+        yield row["tool"], orjson.loads(row["args"]), result, row["intent_at"], row["outcome_at"] or row["intent_at"]
 
 
 def twin(reader: Reader, attempt: Attempt) -> Any:

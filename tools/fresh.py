@@ -1,16 +1,18 @@
-"""What a drive knows of its own calls before the database does: the keys it has seen, and what it has read."""
+"""What a drive knows of itself before the database does: the keys it has seen, what it has read and been given."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
+from interlock.clock import Clock, iso
 from interlock.storage.claim import Claim
 from interlock.tools.attempt import Attempt, refused
 from interlock.tools.effects import Outcome
+from interlock.tools.facts import Found
 from interlock.tools.records import claim_at
 from interlock.tools.site import CallSite
+from interlock.tools.sources import Call, Recent
 
 __all__ = ["Fresh"]
 
@@ -18,9 +20,11 @@ __all__ = ["Fresh"]
 class Fresh:
     """One per gateway. What is kept of a drive goes with its claim."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._seen: WeakKeyDictionary[Claim, set[str]] = WeakKeyDictionary()
-        self._read: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome]]] = WeakKeyDictionary()
+        self._read: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome, str]]] = WeakKeyDictionary()
+        self._found: WeakKeyDictionary[Claim, list[Found]] = WeakKeyDictionary()
 
     def never_seen(self, attempt: Attempt) -> bool:
         """Whether nothing can be recorded yet: the case is driven for the first time, and the call is its first."""
@@ -34,7 +38,11 @@ class Fresh:
 
     def keep(self, claim: Claim, attempt: Attempt, outcome: Outcome) -> None:
         """Remember a read until its task is committed."""
-        self._read.setdefault(claim, {})[attempt.effect_key] = (attempt, outcome)
+        self._read.setdefault(claim, {})[attempt.effect_key] = (attempt, outcome, iso(self._clock.now()))
+
+    def found(self, claim: Claim, facts: Iterable[Found]) -> None:
+        """Remember facts until the task that got them is committed."""
+        self._found.setdefault(claim, []).extend(facts)
 
     def repeated(self, attempt: Attempt) -> Outcome | None:
         """What this drive has read under the same key. Raises Refused when it was asked for something else."""
@@ -46,8 +54,12 @@ class Fresh:
             raise refused("divergence", f"{attempt.name} was called before with other arguments: a person has to look")
         return known[1]
 
-    def recent(self, site: CallSite) -> Iterator[tuple[str, Any, Any]]:
-        """Tool, arguments and result of each read; made only when asked for: a task may have read a thousand times."""
+    def recent(self, site: CallSite) -> Recent:
+        """Reads and facts of the drive; made only when asked for: a task may have read a thousand times."""
         claim = claim_at(site)
-        read = self._read.get(claim, {}) if claim is not None else {}
-        return ((known.name, known.args, outcome.value) for known, outcome in read.values() if outcome.status == "done")
+        if claim is None:
+            return Recent()
+        read = self._read.get(claim, {}).values()
+        done = ((known, outcome.value, at) for known, outcome, at in read if outcome.status == "done")
+        calls = [Call(known.name, known.args, value, at, at) for known, value, at in done]
+        return Recent(calls, list(self._found.get(claim, ())))

@@ -87,7 +87,7 @@ class Gateway:
             execution=self._execution, clock=clock,
         )  # fmt: skip
         self._flights: Flights[Ended] = Flights()
-        self._fresh = Fresh()
+        self._fresh = Fresh(clock)
 
     # calling
 
@@ -123,7 +123,7 @@ class Gateway:
         """Decide and run; decided again as often as something moved before the intent was durable."""
         while True:
             ctx = self._execution.context(attempt)
-            item = await self.judge.decide(attempt, ctx, self._fresh.recent(attempt.site))
+            item = await self.judge.decide(attempt, ctx, lambda: self._fresh.recent(attempt.site))
             if item is not None:
                 if attempt.approval is not None:
                     await self._recall.load(attempt)  # another caller may have used it up meanwhile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,17 @@ from interlock.oversight.switches import Switches
 from interlock.tools.attempt import Attempt, Refused, refused
 from interlock.tools.contract import ToolContext
 from interlock.tools.history import earlier
-from interlock.tools.provenance import Provenance, canonical_form
+from interlock.tools.kinds import canonical_form
+from interlock.tools.provenance import Provenance
 from interlock.tools.registry import Tools
+from interlock.tools.sources import Recent
 
 if TYPE_CHECKING:
     from interlock.storage.database import Database, Reader
 
 __all__ = ["Judge"]
 
-Recent = Iterable[tuple[str, Any, Any]]
+Recall = Callable[[], Recent]
 # Persons who called tools in a case have worked on it, whatever task they did it in.
 _CALLERS = "SELECT DISTINCT actor FROM effects WHERE tenant = ? AND case_id = ? AND actor LIKE 'person:%'"
 
@@ -50,26 +52,27 @@ class Judge:
         limits: Limits,
         clock: Clock,
     ) -> None:
-        self.provenance = Provenance(db, tools)
+        self.provenance = Provenance(db, tools, clock)
         self._db, self._tools, self._policies, self._actors = db, tools, policies, actors
         self._inbox, self._switches, self._limits, self._clock = inbox, switches, limits, clock
 
-    async def decide(self, attempt: Attempt, ctx: ToolContext, recent: Recent = ()) -> Item | None:
+    async def decide(self, attempt: Attempt, ctx: ToolContext, recent: Recall = Recent) -> Item | None:
         """None: the call may run. An item: a person has to be asked. Raises Refused."""
         self.check_switches(attempt)
         _check_place(attempt)
         attempt.policies = self._policies.edition
         if self._asks(attempt):
-            recent = list(recent)
-            attempt.read = frozenset(name for name, *_ in recent)
+            attempt.read = frozenset(call.tool for call in recent().calls)
         attempt.facts = await self._facts(attempt, ctx)
-        attempt.origins = await self.provenance.trace(attempt, ctx, recent)
+        traced = await self.provenance.trace(attempt, ctx, recent, self._aged(attempt))
+        attempt.origins, attempt.ages = traced.origins, traced.ages
         attempt.counterparty = self._counterparty(attempt)
         await self._look_back(attempt)
         attempt.used = []
         attempt.request = self._request(attempt)
         verdict = self._heard(attempt, attempt.policies.decide(attempt.request))
-        return None if verdict.allowed else await self._asked(attempt, verdict)
+        item = None if verdict.allowed else await self._asked(attempt, verdict)
+        return item if item is None or item in attempt.items else await self._with_evidence(item, attempt, ctx, recent)
 
     def check_switches(self, attempt: Attempt) -> None:
         """Raises Refused when the actor, tool, system, workflow or tenant is switched off."""
@@ -105,6 +108,11 @@ class Judge:
         """What the policies of the tool ask of earlier calls."""
         part = attempt.policies.slice(attempt.name)
         return part.earlier if part is not None else ()
+
+    def _aged(self, attempt: Attempt) -> tuple[str, ...]:
+        """The arguments whose age the policies of the tool ask for."""
+        part = attempt.policies.slice(attempt.name)
+        return tuple(path.partition(".")[2] for path in part.aged) if part is not None else ()
 
     def _counterparty(self, attempt: Attempt) -> str:
         """The first target of the call, in the one form of its kind: sums per counterparty are kept by it."""
@@ -148,7 +156,7 @@ class Judge:
             "preparers": sorted(site.preparers), "args": attempt.args, "autonomy": site.autonomy,
             "amount": money.amount if money else 0, "currency": money.currency if money else "",
             "origins": {arg: sorted(found) for arg, found in attempt.origins.items()}, "now": self._clock.now(),
-            **attempt.facts, **_sums_as_context(attempt.totals, attempt.earlier),
+            "ages": attempt.ages, **attempt.facts, **_sums_as_context(attempt.totals, attempt.earlier),
         }  # fmt: skip
         context = attempt.policies.complete_context(spec.name, partial)
         return Request(spec.name, site.actor, attempt.actor.all_roles, spec.system, context)
@@ -197,6 +205,11 @@ class Judge:
         item = _item(attempt, authority, dict(wanted), who, excluded)
         first = asked_first(who, chain, people)
         return replace(item, eligible=first, due=due, chain=chain, given=given_by(granted.items))
+
+    async def _with_evidence(self, item: Item, attempt: Attempt, ctx: ToolContext, recent: Recall) -> Item:
+        """The question with where the values of its arguments come from: looked up for people only."""
+        sources = await self.provenance.evidence(attempt, ctx, recent)
+        return replace(item, evidence={**(item.evidence or {}), "sources": sources}) if sources else item
 
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
         """Requester, preparers, the actor itself, the owner of the agent, and earlier approvers."""

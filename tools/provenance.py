@@ -1,249 +1,180 @@
-"""Where the targets of a call come from: traced by value, never by a claim of the caller.
+"""Where the arguments of a call come from, and how old that is: traced by value, never by a claim of the caller.
 
 An argument named in `targets=` gets those origins that are true for every value of it: `input` (a whole token of
 trusted case input), `registry`, `person` (typed in by a person in this case), `output` (a typed field of a trusted
-tool's result in this case), `untrusted` (seen only in untrusted content), `unknown`, `absent`.
+tool's result in this case, or in a trusted document), `untrusted` (seen only in untrusted content), `unknown`,
+`absent`.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any
 
 import orjson
 
-from interlock.storage.database import Database, Reader
+from interlock.clock import Clock, iso, parse
+from interlock.oversight.contexts import AGELESS
+from interlock.storage.database import Database
 from interlock.storage.transaction import Transaction
-from interlock.tools import effects
 from interlock.tools.attempt import Attempt, refused
 from interlock.tools.contract import ToolContext
-from interlock.tools.echo import Sent
-from interlock.tools.registry import Registry, Tools
+from interlock.tools.kinds import Kind
+from interlock.tools.registry import Tools
+from interlock.tools.sources import Reading, Recent, Seen, Source, leaves
+from interlock.tools.untrusted import Path
 
-__all__ = ["Provenance", "Untrusted", "canonical_form", "untrusted_fields"]
+__all__ = ["Provenance", "Traced"]
 
-Path = tuple[str, ...]
-Form = Callable[[str], str | None]
-Find = Callable[[str], Iterable[str]]
-
-_CASE = "SELECT workflow, version, input, trusted FROM cases WHERE tenant = ? AND case_id = ?"
-_SAID = (
-    "SELECT d.decision AS decision FROM decisions d JOIN inbox i ON i.tenant = d.tenant AND i.id = d.item_id"
-    " WHERE i.tenant = ? AND i.case_id = ?"
-)
-_KNOWN = "SELECT 1 FROM registries WHERE tenant = ? AND kind = ? AND value = ?"
+_KNOWN = "SELECT source, at FROM registries WHERE tenant = ? AND kind = ? AND value = ?"
 _REGISTER = (
     "INSERT INTO registries (tenant, kind, value, source, at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (tenant, kind, value) DO NOTHING"
 )
+# How a source counts in `context.origins`: whoever labels a document as trusted answers for what stands in it.
+_COUNTS_AS = {"document": "output"}
+_SHOWN, _WIDTH = 20, 200
+_UNKNOWN = Source("unknown", "", None, False)
 
 
-class _Untrusted:
-    def __repr__(self) -> str:
-        return "Untrusted"
+@dataclass(frozen=True)
+class Traced:
+    """Origins and ages (whole seconds, begun ones count) by argument; ages only of those that were asked for."""
 
-
-# `Annotated[str, Untrusted]` marks a field of an input model as content that nobody vouches for.
-# An object and no class: LangGraph takes whatever can be called there for a reducer.
-Untrusted: Final = _Untrusted()
-
-
-def untrusted_fields(model: Any, seen: frozenset[Any] = frozenset()) -> set[Path]:
-    """The paths of the fields marked `Untrusted` in a model, dataclass or TypedDict; `*` stands for any item."""
-    if model in seen or not isinstance(model, type) or not getattr(model, "__annotations__", None):
-        return set()
-    hints = get_type_hints(model, include_extras=True)
-    return {(name, *rest) for name, hint in hints.items() for rest in _marked(hint, seen | {model})}
-
-
-def _marked(hint: Any, seen: frozenset[Any]) -> Iterator[Path]:
-    if any(mark is Untrusted for mark in getattr(hint, "__metadata__", ())):
-        yield ()
-        return
-    container = get_origin(hint) in (list, tuple, set, frozenset, dict)
-    for inner in get_args(hint):
-        for path in _marked(inner, seen):
-            yield ("*", *path) if container else path
-    if not get_args(hint):
-        yield from untrusted_fields(hint, seen)
-
-
-@dataclass
-class _Seen:
-    """Leaf values of one case by how far they can be trusted."""
-
-    input: list[str] = field(default_factory=list)
-    person: list[str] = field(default_factory=list)
-    output: list[str] = field(default_factory=list)
-    untrusted: list[str] = field(default_factory=list)
+    origins: dict[str, set[str]] = field(default_factory=dict)
+    ages: dict[str, int] = field(default_factory=dict)
 
 
 class Provenance:
-    """Traces targets. The plane sets `untrusted_input(workflow, version)`: the untrusted paths of its input."""
+    """Traces arguments. The plane sets `untrusted_input(workflow, version)`: the untrusted paths of its input."""
 
-    def __init__(self, db: Database, tools: Tools) -> None:
-        self._db = db
-        self._tools = tools
+    def __init__(self, db: Database, tools: Tools, clock: Clock) -> None:
+        self._db, self._tools, self._clock = db, tools, clock
         self.untrusted_input: Callable[[str, str], Iterable[Path]] = lambda workflow, version: ()
 
     async def trace(
-        self, attempt: Attempt, ctx: ToolContext, recent: Iterable[tuple[str, Any, Any]]
-    ) -> dict[str, set[str]]:
-        """Origins by argument; `recent` are (tool, args, result) of this task that are not in the database yet."""
-        targets = attempt.spec.targets
-        if not targets:
-            return {}
-        fresh = list(recent)  # here: the query runs in another thread
-        seen = await self._db.read(lambda tx: self._seen(tx, attempt, fresh))
-        return {arg: await self._of(attempt.args.get(arg), kinds, seen, ctx) for arg, kinds in targets.items()}
+        self, attempt: Attempt, ctx: ToolContext, recent: Callable[[], Recent], aged: Iterable[str] = ()
+    ) -> Traced:
+        """Origins of the targets, and the ages of some arguments; nothing is read for a call that has neither.
+
+        Raises Refused when a registry fails, or a value has no form of its kind.
+        """
+        targets, aged = attempt.spec.targets, tuple(aged)
+        if not targets and not aged:
+            return Traced()
+        seen = await self._seen(attempt, recent())
+        origins = {arg: await self._of(attempt.args.get(arg), kinds, seen, ctx) for arg, kinds in targets.items()}
+        return Traced(origins, {arg: await self._age(attempt, arg, seen, ctx) for arg in aged})
+
+    async def evidence(self, attempt: Attempt, ctx: ToolContext, recent: Callable[[], Recent]) -> dict[str, Any]:
+        """For people: by argument, who said each of its values, when, and whether that is trusted."""
+        seen = await self._seen(attempt, recent())
+        told = {arg: await self._told(attempt, arg, seen, ctx) for arg in attempt.args}
+        return {arg: values for arg, values in told.items() if values}
 
     def register(self, tx: Transaction, attempt: Attempt, at: str) -> None:
         """After a call of a tool with `registers=kind`: its targets of that kind are known from now on."""
-        kind, tenant = attempt.spec.registers, attempt.site.tenant
-        if kind is None:
+        name, tenant = attempt.spec.registers, attempt.site.tenant
+        if name is None:
             return
-        form = _form(self._tools.registries.get(kind))
-        named = [attempt.args.get(arg) for arg, of in attempt.spec.targets.items() if of == kind]
-        for value in filter(None, map(form, _leaves(named))):
-            tx.execute(_REGISTER, (tenant, kind, orjson.dumps(value), attempt.name, at))
+        kind = self._kind(name)
+        named = [attempt.args.get(arg) for arg, of in attempt.spec.targets.items() if of == name]
+        for value in filter(None, map(kind.form, leaves(named))):
+            tx.execute(_REGISTER, (tenant, name, orjson.dumps(value), attempt.name, at))
 
-    async def _of(self, value: Any, kinds: str | tuple[str, ...], seen: _Seen, ctx: ToolContext) -> set[str]:
-        values = [] if value is None else self._values(list(_leaves(value)), kinds)
+    async def _seen(self, attempt: Attempt, recent: Recent) -> Seen:
+        site = attempt.site
+        return await self._db.read(
+            lambda tx: Reading(tx, site.tenant, self._tools, self.untrusted_input).case(
+                site.case_id, recent, trusted=site.trusted
+            )
+        )
+
+    async def _of(self, value: Any, kinds: str | tuple[str, ...], seen: Seen, ctx: ToolContext) -> set[str]:
+        values = [] if value is None else self._values(list(leaves(value)), kinds)
         if not values:
             return {"absent"}
-        found = [await self._one(one, kind, seen, ctx) for kind, one in values]
+        found = [_origins(await self._sources(one, kind, seen, ctx)) for kind, one in values]
         return set.intersection(*found) or {"unknown"}
 
-    def _values(self, texts: list[str], kinds: str | tuple[str, ...]) -> list[tuple[str, str]]:
+    def _kind(self, name: str) -> Kind:
+        return Kind(name, self._tools.registries.get(name))
+
+    def _values(self, texts: list[str], kinds: str | tuple[str, ...]) -> list[tuple[Kind, str]]:
         """What is traced of an argument, with its kind: every text of it, or what is found in these texts."""
         if isinstance(kinds, str):
-            return [(kinds, text) for text in texts]
-        return [(kind, one) for kind in kinds for text in texts for one in self._inside(kind, text)]
+            return [(self._kind(kinds), text) for text in texts]
+        return [(kind, one) for kind in map(self._kind, kinds) for text in texts for one in _inside(kind, text)]
 
-    def _inside(self, kind: str, text: str) -> list[str]:
-        registry = self._tools.registries.get(kind)
-        if registry is None or registry.find is None:
-            raise refused("facts", f"the registry of {kind} does not say how to find one in a text")
-        try:
-            return list(registry.find(text))
-        except Exception as exc:
-            raise refused("facts", f"looking for {kind} in a text failed: {type(exc).__name__}: {exc}") from exc
-
-    async def _one(self, value: str, kind: str, seen: _Seen, ctx: ToolContext) -> set[str]:
-        registry = self._tools.registries.get(kind)
-        form = _form(registry)
-        wanted = form(value)
+    async def _sources(self, value: str, kind: Kind, seen: Seen, ctx: ToolContext) -> list[Source]:
+        wanted = kind.form(value)
         if wanted is None:
-            raise refused("facts", f"{value!r} has no form as {kind}")
-        find = registry.find if registry is not None else None
-        origins = {"input"} if any(_holds(text, wanted, form, find) for text in seen.input) else set[str]()
-        origins |= {"person"} if any(form(text) == wanted for text in seen.person) else set()
-        origins |= {"output"} if any(form(text) == wanted for text in seen.output) else set()
-        origins |= {"registry"} if await self._registered(kind, wanted, registry, ctx) else set()
-        if not origins:
-            return {"untrusted"} if any(_holds(text, wanted, form, find) for text in seen.untrusted) else {"unknown"}
-        return origins
+            raise refused("facts", f"{value!r} has no form as {kind.name}")
+        said = seen.sources(wanted, kind)
+        known = await self._registered(kind, wanted, ctx) if kind.name else None
+        if known is None:
+            return said
+        return [known, *(source for source in said if source.trusted)]
 
-    async def _registered(self, kind: str, value: str, registry: Registry | None, ctx: ToolContext) -> bool:
-        if registry is not None:
+    async def _registered(self, kind: Kind, value: str, ctx: ToolContext) -> Source | None:
+        """The registry that knows a value: the one of its kind, as it is now, or what tools have registered."""
+        if kind.registry is not None:
             try:
-                labels = registry.lookup(value, ctx)
+                labels = kind.registry.lookup(value, ctx)
                 labels = await labels if inspect.isawaitable(labels) else labels
             except Exception as exc:
-                raise refused("facts", f"the registry of {kind} failed: {type(exc).__name__}: {exc}") from exc
+                raise refused("facts", f"the registry of {kind.name} failed: {type(exc).__name__}: {exc}") from exc
             if labels is not None:
-                return True
-        params = (ctx.tenant, kind, orjson.dumps(value))
-        return await self._db.read(lambda tx: tx.row(_KNOWN, params)) is not None
+                return Source("registry", kind.registry.source, iso(self._clock.now()), True)
+        params = (ctx.tenant, kind.name, orjson.dumps(value))
+        row = await self._db.read(lambda tx: tx.row(_KNOWN, params))
+        return None if row is None else Source("registry", row["source"] or "", row["at"], True)
 
-    def _seen(self, tx: Reader, attempt: Attempt, recent: list[tuple[str, Any, Any]]) -> _Seen:
-        site, seen, sent = attempt.site, _Seen(), Sent()
-        case = tx.row(_CASE, (site.tenant, site.case_id))
-        if case is not None and case["input"] is not None:
-            trusted = bool(case["trusted"]) and site.trusted
-            marked: set[Path] = set(self.untrusted_input(case["workflow"], case["version"])) if trusted else {()}
-            _split(orjson.loads(case["input"]), (), marked, seen.input, seen.untrusted)
-        for tool, args, result in [*effects.finished(tx, site.tenant, site.case_id), *recent]:
-            typed: list[str] = []
-            _split(result, (), self._untrusted_output(tool), typed, seen.untrusted)
-            sent.add(_leaves(args))
-            seen.output.extend(text for text in typed if not sent.made_of(text))
-        for row in tx.rows(_SAID, (site.tenant, site.case_id)):
-            said = orjson.loads(row["decision"])
-            seen.person.extend(_leaves([said.get("args"), said.get("value")]))
-        return seen
+    # ages
 
-    def _untrusted_output(self, tool: str) -> set[Path]:
-        marked = self._tools.get(tool).untrusted_output if tool in self._tools else True
-        if isinstance(marked, bool):
-            return {()} if marked else set()
-        return {tuple(part for part in pointer.split("/") if part) for pointer in marked}
+    async def _age(self, attempt: Attempt, arg: str, seen: Seen, ctx: ToolContext) -> int:
+        """Of the value whose last confirmation lies back the furthest; without end when one of them has no source."""
+        found = [_seconds(sources, self._clock) for _, sources in await self._valued(attempt, arg, seen, ctx)]
+        return max(found, default=AGELESS)
+
+    async def _valued(self, attempt: Attempt, arg: str, seen: Seen, ctx: ToolContext) -> list[tuple[str, list[Source]]]:
+        """Each value of an argument with its sources; a text in which values are looked for counts as a whole."""
+        kinds = attempt.spec.targets.get(arg, "")
+        kind = self._kind(kinds if isinstance(kinds, str) else "")
+        texts = dict.fromkeys(filter(None, leaves(attempt.args.get(arg))))
+        return [(text, await self._sources(text, kind, seen, ctx)) for text in texts]
+
+    async def _told(self, attempt: Attempt, arg: str, seen: Seen, ctx: ToolContext) -> list[dict[str, Any]]:
+        values = await self._valued(attempt, arg, seen, ctx)
+        shown = [_line(text, source) for text, sources in values for source in sources[:3] or [_UNKNOWN]]
+        return shown[:_SHOWN]
 
 
-def _split(value: Any, path: Path, marked: set[Path], trusted: list[str], untrusted: list[str]) -> None:
-    """Sort the leaves of a JSON value; a marked path takes everything below it."""
-    if any(_meets(path, mark) for mark in marked):
-        untrusted.extend(_leaves(value))
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            _split(inner, (*path, str(name)), marked, trusted, untrusted)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _split(inner, (*path, str(index)), marked, trusted, untrusted)
-    else:
-        trusted.extend(_leaves(value))
+def _inside(kind: Kind, text: str) -> list[str]:
+    try:
+        return list(kind.found(text))
+    except LookupError as exc:
+        raise refused("facts", str(exc.args[0])) from exc
+    except Exception as exc:
+        raise refused("facts", f"looking for {kind.name} in a text failed: {type(exc).__name__}: {exc}") from exc
 
 
-def _meets(path: Path, mark: Path) -> bool:
-    return len(path) == len(mark) and all(m in ("*", p) for p, m in zip(path, mark, strict=True))
+def _origins(sources: Iterable[Source]) -> set[str]:
+    found = {_COUNTS_AS.get(s.origin, s.origin) if s.trusted else "untrusted" for s in sources}
+    return found or {"unknown"}
 
 
-def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _leaves(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _leaves(inner)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)
+def _seconds(sources: Iterable[Source], clock: Clock) -> int:
+    """Since the newest of these sources spoke. A time that is still to come, or none, tells nothing."""
+    now = clock.now()
+    past = [(now - parse(source.at)).total_seconds() for source in sources if source.at is not None]
+    return math.ceil(min((one for one in past if one >= 0), default=AGELESS))
 
 
-def canonical_form(registry: Registry | None, value: str) -> str:
-    """The one form of a value of a kind, so that two ways of writing it are one; as plain text when it has none."""
-    return _form(registry)(value) or str(_form(None)(value))
-
-
-def _form(registry: Registry | None) -> Form:
-    """The form in which values are compared: None for a text that the registry's `canonical` cannot read."""
-    canonical = registry.canonical if registry is not None else None
-
-    def form(text: str) -> str | None:
-        if canonical is None:
-            return unicodedata.normalize("NFC", text).strip()
-        with suppress(Exception):  # it is made for values of its kind, and here it reads whatever was said
-            return canonical(text)
-        return None
-
-    return form
-
-
-def _holds(text: str, wanted: str, form: Form, find: Find | None = None) -> bool:
-    """Whether a text is the value, or holds it as a whole token: `a@b.com` is no token of `xa@b.com.evil`.
-
-    A kind that knows how its values stand in a text looks for itself.
-    """
-    if form(text) == wanted:
-        return True
-    if find is not None:
-        with suppress(Exception):  # as with canonical forms, it reads whatever was said
-            return any(form(one) == wanted for one in find(text))
-        return False
-    token = re.escape(wanted)
-    plain = unicodedata.normalize("NFC", text)
-    return re.search(rf"(?<![\w@.+\-]){token}(?![\w@+\-]|\.\w)", plain) is not None if wanted else False
+def _line(text: str, source: Source) -> dict[str, Any]:
+    value = text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
+    about = {"value": value, "origin": source.origin, "source": source.name, "at": source.at, "case": source.case_id}
+    return {**{name: one for name, one in about.items() if one}, "trusted": source.trusted}

@@ -244,7 +244,7 @@ def _request(attempt: Attempt, decision: str, reasons: list[Reason], item: Item 
     }  # fmt: skip
     return recorded(
         context, roles=attempt.actor.all_roles, totals=attempt.totals, facts=attempt.facts, earlier=attempt.earlier,
-        args=None if decision == "allowed" else attempt.args, need=item.need if item else None,
+        ages=attempt.ages, args=None if decision == "allowed" else attempt.args, need=item.need if item else None,
     )  # fmt: skip
 
 

@@ -178,6 +178,7 @@ def _check_options(spec: ToolSpec) -> None:
         "registers": spec.registers is None or isinstance(spec.registers, str),
         "sandbox": isinstance(spec.sandbox, bool),
         "targets": isinstance(spec.targets, Mapping) and all(map(_kinds, spec.targets.values())),
+        "output_kinds": isinstance(spec.output_kinds, Mapping) and all(map(_pointed, spec.output_kinds.items())),
         "reconcile": spec.reconcile is None or callable(spec.reconcile),
         "compensate": spec.compensate is None or callable(spec.compensate),
         "resource": spec.resource is None or isinstance(spec.resource, str) or callable(spec.resource),
@@ -220,6 +221,11 @@ def _kind(target: Any, options: dict[str, Any]) -> tuple[Call, Arguments, str]:
 def _kinds(value: Any) -> bool:
     """Whether it is a kind, or several to be found in a text."""
     return isinstance(value, str) or (isinstance(value, tuple) and all(isinstance(kind, str) for kind in value))
+
+
+def _pointed(pair: tuple[Any, Any]) -> bool:
+    """Whether it is a JSON pointer with the kind of what stands there."""
+    return all(isinstance(one, str) for one in pair) and pair[0].startswith("/") and bool(pair[1])
 
 
 def _name_of(target: Any) -> str:

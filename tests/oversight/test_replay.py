@@ -21,6 +21,7 @@ SPEC = ActionSpec(PO.name, PO.effect, PO.system, PO.scope, PO.args, {"blocked": 
 READS = '@id("r") permit (principal, action == Interlock::Action::"erp.create_po", resource)\nwhen { %s };'
 EVERYTHING = (
     "context.blocked || context.late > 1 || context.tags.isEmpty() || context.counts.day > 1 || context.amount > 1"
+    " || context.ages.total > 1"
 )
 NAMES = st.text(max_size=5)
 SUMS = st.fixed_dictionaries(dict.fromkeys(("day", "week", "month"), st.integers(-3, 3)))
@@ -55,10 +56,10 @@ def test_what_is_recorded_asks_the_same(
     sums = {**totals, "by_actor": own}
     partial = {
         **context, "task": "order", "tenant": "default", "now": AT, "args": args, "approvals": approvals, "amount": -7,
-        "currency": "EUR", "totals": sums, **facts,
+        "currency": "EUR", "totals": sums, "ages": {"total": 0}, **facts,
     }  # fmt: skip
     then = edition.complete_context(PO.name, merged(partial, earlier))
-    told = recorded(context, roles=roles, totals=sums, facts=facts, earlier=earlier, args=args)
+    told = recorded(context, roles=roles, totals=sums, facts=facts, earlier=earlier, ages={"total": 0}, args=args)
     kept = orjson.loads(orjson.dumps(told))
     again = asked_again(edition, row(kept, approvals=approvals, money={"amount": -7, "currency": "EUR"}), kept["args"])
     assert again == Request(PO.name, "agent:buyer", frozenset(roles), "erp", then)
@@ -68,10 +69,15 @@ def test_neutral_values_are_not_written_down_and_found_zeros_are() -> None:
     context = {"workflow": "w", "requester": "", "preparers": [], "origins": {"vendor": []}}
     told = recorded(
         context, roles=(), totals={"day": 0, "by_actor": {"day": 0}}, facts={"late": 0}, earlier={"counts": {"day": 0}},
-        args=None,
+        ages={"total": 0}, args=None,
     )  # fmt: skip
-    assert told == {"context": {"workflow": "w"}, "facts": {"late": 0}, "earlier": {"counts": {"day": 0}}}
-    empty = recorded({}, roles=(), totals={}, facts={}, earlier={}, args={})
+    assert told == {
+        "context": {"workflow": "w"},
+        "facts": {"late": 0},
+        "earlier": {"counts": {"day": 0}},
+        "ages": {"total": 0},
+    }
+    empty = recorded({}, roles=(), totals={}, facts={}, earlier={}, ages={}, args={})
     assert empty == {"args": {}}
 
 
@@ -81,6 +87,7 @@ def test_neutral_values_are_not_written_down_and_found_zeros_are() -> None:
         ("context.late > 0", "the fact 'late' of erp.create_po was not recorded"),
         ("context.counts.week > 0", "context.counts.week of erp.create_po was not looked up then"),
         ("context.totals.by_system.day > 0", "context.totals.by_system.day of erp.create_po was not looked up then"),
+        ("context.ages.vendor > 0", "context.ages.vendor of erp.create_po was not looked up then"),
     ],
 )
 def test_what_was_not_recorded_is_not_guessed(reads: str, why: str) -> None:

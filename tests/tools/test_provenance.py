@@ -18,7 +18,9 @@ from interlock import errors
 from interlock.oversight.inbox import Decision
 from interlock.storage.claim import CLAIM
 from interlock.tools.contract import ToolResult
-from interlock.tools.provenance import Untrusted, _form, _holds, untrusted_fields
+from interlock.tools.kinds import Kind, plain
+from interlock.tools.provenance import Traced
+from interlock.tools.untrusted import Untrusted, untrusted_fields
 from tests.tools.plant import Plant, plant
 
 ANYTHING = '@id("ANY") permit(principal, action, resource);'  # the shipped set forbids tainted targets
@@ -56,9 +58,10 @@ async def traced(one: Plant, name: str, args: dict[str, Any], slot: int = 0, **w
     seen: list[dict[str, set[str]]] = []
     trace = one.gateway.judge.provenance.trace
 
-    async def noted(*args: Any, **more: Any) -> dict[str, set[str]]:
-        seen.append(await trace(*args))
-        return seen[-1]
+    async def noted(*args: Any) -> Traced:
+        traced = await trace(*args)
+        seen.append(traced.origins)
+        return traced
 
     one.gateway.judge.provenance.trace = noted  # type: ignore[method-assign]  # to look at what it gives
     await one.gateway.call(name, args, one.site(**where), slot=slot)
@@ -141,7 +144,8 @@ async def test_a_tainted_target_asks_an_operator_and_a_person_vouches(one: Plant
     asked = await send(one, "new@acme.com")
     assert (asked.status, asked.items[-1].authority) == ("asked", "operator")
     item = await one.open(asked)
-    assert item.evidence == {"origins": {"to": ["unknown"]}}
+    unknown = [{"value": "new@acme.com", "origin": "unknown", "trusted": False}]
+    assert item.evidence == {"origins": {"to": ["unknown"]}, "sources": {"to": unknown}}
     await one.approve(item, by="person:op", decision=Decision.edit({"to": "typed@acme.com", "text": ""}))
     assert (await send(one, "new@acme.com")).value == "mail typed@acme.com#1"
     assert await origins(one, "typed@acme.com", 1) == {"person"}
@@ -170,10 +174,9 @@ def test_marked_fields_are_found_wherever_they_are() -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 async def test_no_text_breaks_the_search_for_tokens(value: str, text: str) -> None:
-    form, wanted = _form(None), _form(None)(value)
-    assert wanted is not None
-    assert _holds(f"to {wanted} now", wanted, form) or not wanted
-    _holds(text, wanted, form)
+    kind, wanted = Kind(""), plain(value)
+    assert kind.held(wanted, f"to {wanted} now") or not wanted
+    kind.held(wanted, text)
 
 
 async def test_what_this_task_has_just_read_counts_before_it_is_committed(one: Plant) -> None:
