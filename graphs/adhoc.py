@@ -95,6 +95,8 @@ def _in_case(tx: Reader, registry: Registry, call: OutsideCall) -> tuple[str | N
         return None, None
     if row["status"] in cases.ENDED:
         return f"case {call.case_id} has {row['status']}", row
+    if row["ending"] is not None:
+        return f"case {call.case_id} is being ended", row
     if call.task is None:
         return None, row
     entry = registry.find(row["workflow"], row["version"])

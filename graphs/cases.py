@@ -38,6 +38,21 @@ _UNPARK = (
     "UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL"
     " AND reason NOT LIKE 'child:%'"
 )
+# Paused or not: what was to end ends. The first word on how a case ends is the last.
+_SET_ENDING = (
+    "UPDATE cases SET ending = ?, paused = 0, epoch = epoch + 1 WHERE tenant = ? AND case_id = ? AND ending IS NULL"
+)
+_CLOSE_ITEMS = (
+    "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND case_id = ? AND status IN ('open', 'claimed')"
+)
+_BUT_UNKNOWN = (
+    " AND NOT EXISTS (SELECT 1 FROM effects e WHERE e.tenant = inbox.tenant AND e.item_id = inbox.id"
+    " AND e.status = 'unknown')"
+)
+_CHILDREN = (
+    "SELECT case_id FROM cases WHERE tenant = ? AND parent_id = ? AND substr(key, 1, length(parent_id) + 1) ="
+    " parent_id || '/' AND status NOT IN ('completed', 'failed', 'cancelled')"
+)
 _AT_ONCE = 500
 _WAITING_ITEMS = (
     "SELECT id, kind, case_id, task, action, authority, opened_at FROM inbox"
@@ -64,6 +79,7 @@ class Case:
     """One case as callers see it. `values` is the output, of a waiting case so far; `error` is {code, message}.
 
     `holds` are the objects it has a lease on.
+    `ending` is failed or cancelled while that is being wound up: what the case did outside is undone first.
     """
 
     id: str
@@ -80,6 +96,7 @@ class Case:
     ended_at: str | None
     due: str | None
     parent: str | None = None
+    ending: str | None = None
     waiting_for: list[Waiting] = field(default_factory=list)
     holds: list[Held] = field(default_factory=list)
 
@@ -164,6 +181,13 @@ def set_status(tx: Transaction, tenant: str, case_id: str, status: str, *, at: s
     )
 
 
+def set_ending(tx: Transaction, tenant: str, case_id: str, ending: bytes, *, at: str) -> None:
+    """Leave a case to be wound up: queued, with only those questions open that ask what an effect came to."""
+    if tx.execute(_SET_ENDING, (ending, tenant, case_id)):
+        tx.execute(_CLOSE_ITEMS + _BUT_UNKNOWN, (tenant, case_id))
+    set_status(tx, tenant, case_id, "queued", at=at)
+
+
 def set_values(tx: Transaction, tenant: str, case_id: str, values: Any) -> None:
     """Keep the output so far of a case that waits."""
     tx.execute("UPDATE cases SET result = ? WHERE tenant = ? AND case_id = ?", (_json(values), tenant, case_id))
@@ -186,10 +210,7 @@ def end(
         " error = ? WHERE tenant = ? AND case_id = ?",
         (status, at, at, _json(result), _json(error), tenant, case_id),
     )
-    tx.execute(
-        "UPDATE inbox SET status = 'cancelled' WHERE tenant = ? AND case_id = ? AND status IN ('open', 'claimed')",
-        (tenant, case_id),
-    )
+    tx.execute(_CLOSE_ITEMS, (tenant, case_id))
     row = get(tx, tenant, case_id)
     parent = row["parent_id"] if row is not None else None
     return parent if parent is not None and _queue_parent(tx, tenant, parent, case_id, at) else None
@@ -206,6 +227,12 @@ def recoverable(tx: Reader) -> list[Row]:
 def unpark(tx: Transaction) -> None:
     """Queue the cases that waited for something that the plane lacked."""
     tx.execute(_UNPARK)
+
+
+def family(tx: Reader, tenant: str, case_id: str) -> list[str]:
+    """A case and its open children, and theirs; forks are no children."""
+    children = [row["case_id"] for row in tx.rows(_CHILDREN, (tenant, case_id))]
+    return [case_id, *(one for child in children for one in family(tx, tenant, child))]
 
 
 async def statuses(db: Database, tenant: str, ids: Sequence[str]) -> dict[str, str]:
@@ -249,6 +276,7 @@ def page(
 
 
 def _case(tx: Reader, row: Row) -> Case:
+    ending = _load(row["ending"]) or {}
     return Case(
         id=row["case_id"],
         tenant=row["tenant"],
@@ -259,11 +287,12 @@ def _case(tx: Reader, row: Row) -> Case:
         requester=row["requester"],
         input=_load(row["input"]),
         values=_load(row["result"]),
-        error=_load(row["error"]),
+        error=_load(row["error"]) or ending.get("error"),
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         due=row["due"],
         parent=row["parent_id"],
+        ending=None if row["ended_at"] else ending.get("status"),
         waiting_for=_waiting(tx, row) + _paused(row),
         holds=[] if row["status"] in ENDED else held(tx, row["tenant"], row["case_id"]),
     )

@@ -11,6 +11,7 @@ import orjson
 
 from interlock import clock, errors
 from interlock.graphs import cases, starting
+from interlock.graphs.engine.ending import Ending, close
 from interlock.graphs.engine.queue import Ticket
 from interlock.graphs.registry import Registered, Registry
 from interlock.graphs.services import Services
@@ -77,27 +78,42 @@ async def begin(services: Services, engine: EmbeddedEngine, started: starting.St
     return case_id
 
 
-async def cancel(services: Services, tenant: str, case_id: str, *, by: str, comment: str) -> None:
-    """End a case. Raises NotFound, Conflict when it has ended."""
+async def cancel(
+    services: Services, engine: EmbeddedEngine, tenant: str, case_id: str, *, by: str, comment: str
+) -> None:
+    """End a case, with its open children; returns once what they did is undone, or waits for a person.
+
+    Raises NotFound, Conflict when it has ended.
+    """
     services.actors.get(by)
-    at, leases = clock.iso(services.clock.now()), services.gateway.leases
-    event = services.ledger.event(
-        "case.cancelled", tenant=tenant, case_id=case_id, actor=by, data={"by": by, "comment": comment},
-        identity=f"{case_id}:end", at=at,
-    )  # fmt: skip
+    error = {"code": "cancelled", "message": comment or f"cancelled by {by}"}
+    ending = Ending("cancelled", {"by": by, "comment": comment}, error=error, by=by)
+    stopped: list[str] = []
+    while more := [one for one in await _family(services, tenant, case_id) if one not in stopped]:
+        await asyncio.gather(*(engine.stop(one, drain=False) for one in more))
+        stopped += more
+    await asyncio.shield(_cancelled(services, engine, tenant, case_id, ending))
+    await engine.wait(tenant, stopped, "settled", None)
 
-    def end(tx: Transaction) -> cases.Freed:
+
+async def _family(services: Services, tenant: str, case_id: str) -> list[str]:
+    return await services.db.read(lambda tx: cases.family(tx, tenant, case_id))
+
+
+async def _cancelled(services: Services, engine: EmbeddedEngine, tenant: str, case_id: str, ending: Ending) -> None:
+    """One commit for the whole family; what is to be wound up is queued."""
+
+    def unit(tx: Transaction) -> list[tuple[str, cases.Freed | None]]:
         _alive(tx, tenant, case_id)
-        tx.append(event)
-        freed = leases.release_all(tx, tenant, case_id, at)
-        error = {"code": "cancelled", "message": comment or f"cancelled by {by}"}
-        return cases.Freed(freed, cases.end(tx, tenant, case_id, "cancelled", at=at, error=error))
+        family = reversed(cases.family(tx, tenant, case_id))
+        return [(one, close(tx, services, tenant, one, ending)) for one in family]
 
-    await asyncio.shield(_free(services, tenant, end))
-
-
-async def _free(services: Services, tenant: str, end: Callable[[Transaction], cases.Freed]) -> None:
-    services.freed(tenant, await services.db.commit(end))
+    for one, freed in await services.db.commit(unit):
+        if freed is None:
+            engine.wake(tenant, one)
+        else:
+            services.freed(tenant, freed)
+            engine.tell(one, "cancelled")
 
 
 async def set_paused(services: Services, tenant: str, case_id: str, paused: bool, *, by: str, comment: str) -> bool:

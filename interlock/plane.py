@@ -326,13 +326,14 @@ class ControlPlane:
         return Page(items, None if more is None else str(more))
 
     async def cancel(self, case_id: str, *, by: str, comment: str = "") -> Case:
-        """End a case now; effects in flight are waited for. Raises NotFound, Conflict when it has ended."""
+        """End a case and its children now: effects in flight are waited for, and undone where their tools can.
+
+        Raises NotFound, Conflict when it has ended.
+        """
         await self._begin()
         self.services.actors.get(by)
         whose = await self._tenants.of_case(case_id)
-        await self._engine.stop(case_id, drain=False)
-        await steering.cancel(self.services, whose, case_id, by=by, comment=comment)
-        self._engine.tell(case_id, "cancelled")
+        await steering.cancel(self.services, self._engine, whose, case_id, by=by, comment=comment)
         return await self.case(case_id)
 
     async def pause(self, case_id: str, *, by: str, comment: str = "") -> Case:

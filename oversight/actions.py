@@ -10,8 +10,8 @@ from interlock.ids import Reason
 
 __all__ = ["APPROVE", "BUILTINS", "EFFECTS", "ActionSpec", "Effect", "Request", "Verdict", "groups"]
 
-Effect = Literal["read", "write", "approve", "gate", "builtin"]
-EFFECTS: tuple[Effect, ...] = ("read", "write", "approve", "gate", "builtin")
+Effect = Literal["read", "write", "compensate", "approve", "gate", "builtin"]
+EFFECTS: tuple[Effect, ...] = ("read", "write", "compensate", "approve", "gate", "builtin")
 APPROVE = "approve:"
 
 

@@ -46,7 +46,7 @@ def actions_of(specs: Iterable[ActionSpec], authorities: Iterable[str]) -> dict[
         context = context_types(spec, known)
         parents = tuple(groups(spec))
         actions[spec.name] = Action(spec, spec.name, parents, ("Agent", "Person"), context)
-        if spec.effect in {"read", "write", "gate"}:
+        if spec.effect in {"read", "write", "compensate", "gate"}:
             actions[APPROVE + spec.name] = _approval(spec, parents, context)
     return actions
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from interlock import errors
 from interlock.ids import Reason, digest, effect_key
 from interlock.money import Money
@@ -16,11 +18,12 @@ from interlock.oversight.inbox import Item
 from interlock.oversight.policy import Edition, Request
 from interlock.storage.database import Row
 from interlock.tools.arguments import Values, finite
+from interlock.tools.compensation import SUFFIX, key_of, undoing
 from interlock.tools.contract import ToolSpec
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
-__all__ = ["Attempt", "Refused", "admit", "begin", "refused", "rewrite"]
+__all__ = ["Attempt", "Refused", "admit", "begin", "begin_undoing", "refused", "resumed", "rewrite"]
 
 
 class Refused(Exception):
@@ -77,6 +80,7 @@ class Attempt:
     read: frozenset[str] = frozenset()
     patience: float | None = None
     begun: bool = False
+    undoes: Row | None = None
 
     def given(self) -> Values:
         """The arguments, for code that is not ours: a copy, so that nothing it changes is run or recorded."""
@@ -86,6 +90,16 @@ class Attempt:
     def outside_key(self) -> str:
         """What the outside system receives to recognise a repetition."""
         return self.business_key or self.effect_key
+
+    @property
+    def compensates(self) -> str | None:
+        """The key of the effect that this call undoes."""
+        return None if self.undoes is None else str(self.undoes["effect_key"])
+
+    @property
+    def undone_key(self) -> str | None:
+        """What the outside system received with the call that this one undoes."""
+        return None if self.undoes is None else str(self.undoes["business_key"] or self.undoes["effect_key"])
 
     @property
     def amount(self) -> dict[str, Any] | None:
@@ -101,6 +115,17 @@ def begin(
     return Attempt(named, raw, site, key, approval, slot, effect_key(site.case_id, site.ns, named, slot))
 
 
+def begin_undoing(done: Row, site: CallSite, turn: int) -> Attempt:
+    """An attempt to undo an effect that is done, with its own arguments."""
+    key = key_of(done["effect_key"], turn)
+    return Attempt(done["tool"] + SUFFIX, orjson.loads(done["args"]), site, None, None, turn, key, undoes=done)
+
+
+def resumed(row: Row, site: CallSite) -> Attempt:
+    """The attempt that left an effect without outcome, for a case that does not go on."""
+    return Attempt(row["tool"], orjson.loads(row["args"]), site, None, None, row["slot"], row["effect_key"], row=row)
+
+
 def _plain(text: str) -> str:
     """Text that can be written down: what is no Unicode becomes a question mark, which is in no name."""
     return text.encode("utf-8", "replace").decode()
@@ -108,15 +133,20 @@ def _plain(text: str) -> str:
 
 def admit(attempt: Attempt, tools: Tools, actors: Actors) -> None:
     """Tool, actor, task's tools, scope, arguments, money, digest: in this order. Raises Refused."""
-    if attempt.name not in tools:
-        raise refused("tool", f"no tool {attempt.name!r} is registered")
-    attempt.spec = tools.get(attempt.name)
+    attempt.spec = _spec(attempt, tools)
     if attempt.site.actor not in actors:
         raise refused("actor", f"no actor {attempt.site.actor!r} is registered")
     attempt.actor = actors.get(attempt.site.actor)
     _check_scope(attempt)
     rewrite(attempt, attempt.raw)
     attempt.asked = attempt.digest
+
+
+def _spec(attempt: Attempt, tools: Tools) -> ToolSpec:
+    name = attempt.name if attempt.undoes is None else attempt.undoes["tool"]
+    if name not in tools:
+        raise refused("tool", f"no tool {name!r} is registered")
+    return tools.get(name) if attempt.undoes is None else undoing(tools.get(name), attempt.undoes)
 
 
 def rewrite(attempt: Attempt, raw: Any) -> None:

@@ -29,7 +29,8 @@ class ToolContext:
 
     `effect_key` names this call for ever: the same on retry and after a crash. `key` is what the outside system
     should receive to recognise a repetition: the business key of the tool, else the effect key. `attempt` counts
-    from 1. `token` is the fencing token of the leased resource, if there is one.
+    from 1. `token` is the fencing token of the leased resource, if there is one. `compensates` is, for a compensation,
+    the `key` that the call had which it undoes.
     """
 
     case_id: str
@@ -42,6 +43,7 @@ class ToolContext:
     key: str = ""
     task: str = ""
     token: int | None = None
+    compensates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class ToolSpec:
     args_schema: Any = field(default=None, repr=False)
     system: str = ""
     scope: str = ""
-    effect: Literal["read", "write"] = "write"
+    effect: Literal["read", "write", "compensate"] = "write"
     resource: str | Callable[[Any], str | None] | None = None
     money: str | Callable[[Any], Money | None] | None = None
     targets: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
@@ -99,7 +101,7 @@ class ToolSpec:
 
     @property
     def writes(self) -> bool:
-        return self.effect == "write"
+        return self.effect != "read"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,12 +16,14 @@ from interlock.storage.database import Reader, Row
 from interlock.storage.transaction import Transaction
 from interlock.tools.attempt import Attempt
 
-__all__ = ["Outcome", "begun", "error_of", "intend", "load", "read_once", "settle", "twin", "value_of"]
+__all__ = [
+    "Left", "Outcome", "begun", "error_of", "intend", "left_by", "load", "read_once", "settle", "twin", "value_of",
+]  # fmt: skip
 
 _COLUMNS = (
     "tenant", "effect_key", "case_id", "checkpoint_ns", "task", "tool", "slot", "digest", "args", "actor", "effect",
     "status", "amount", "currency", "attempt", "policy_version", "business_key", "intent_at",
-    "system", "counterparty", "fence",
+    "system", "counterparty", "fence", "compensates",
 )  # fmt: skip
 _INSERT = (
     f"INSERT INTO effects ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608  # our names
@@ -40,6 +42,11 @@ _BEGUN = (
     "SELECT tool, args, status, result, intent_at, outcome_at FROM effects WHERE tenant = ? AND case_id = ?"
     " ORDER BY intent_at, rowid"
 )
+_WRITTEN = (
+    "SELECT e.* FROM effects e LEFT JOIN ledger l ON l.tenant = e.tenant AND l.identity = e.effect_key || ':outcome'"
+    " WHERE e.tenant = ? AND e.case_id = ? AND e.effect <> 'read' AND e.status <> 'failed'"
+    " ORDER BY e.outcome_at DESC, l.seq DESC"
+)
 _TWIN = (
     "SELECT e.result FROM effects e JOIN cases c ON c.tenant = e.tenant AND c.parent_id = e.case_id"
     " WHERE c.tenant = ? AND c.case_id = ? AND e.tool = ? AND e.args = ? AND e.status = 'done' ORDER BY e.outcome_at"
@@ -56,6 +63,17 @@ class Outcome:
     by: str = "executed"
     seconds: float = 0.0
     item_id: str | None = None
+
+
+class Left(NamedTuple):
+    """What a case has left outside: effects without outcome, those done (the last first), and their compensations.
+
+    `undone` maps the key of an effect to the row of the compensation that is done.
+    """
+
+    open: list[Row]
+    done: list[Row]
+    undone: dict[str, Row]
 
 
 def load(reader: Reader, tenant: str, effect_key: str) -> Row | None:
@@ -102,6 +120,15 @@ def begun(reader: Reader, tenant: str, case_id: str) -> Iterator[tuple[str, Any,
         yield row["tool"], orjson.loads(row["args"]), result, row["intent_at"], row["outcome_at"] or row["intent_at"]
 
 
+def left_by(reader: Reader, tenant: str, case_id: str) -> Left:
+    """What a case has left outside so far."""
+    rows = reader.rows(_WRITTEN, (tenant, case_id))
+    first = [row for row in rows if row["compensates"] is None]
+    undone = {row["compensates"]: row for row in rows if row["compensates"] is not None and row["status"] == "done"}
+    done = [row for row in first if row["status"] == "done"]
+    return Left([row for row in first if row["status"] != "done"], done, undone)
+
+
 def twin(reader: Reader, attempt: Attempt) -> Any:
     """What the same call gave in the case that this one is a fork of; None where there was none."""
     row = reader.row(_TWIN, (attempt.site.tenant, attempt.site.case_id, attempt.name, canonical(attempt.args)))
@@ -114,5 +141,5 @@ def _row(attempt: Attempt, status: str, at: str) -> tuple[Any, ...]:
         site.tenant, attempt.effect_key, site.case_id, site.ns, site.task, attempt.name, str(attempt.slot),
         attempt.asked, canonical(attempt.args), site.actor, attempt.spec.effect, status,
         money.amount if money else None, money.currency if money else None, attempt.number, attempt.version,
-        attempt.business_key, at, attempt.spec.system, attempt.counterparty, attempt.token,
+        attempt.business_key, at, attempt.spec.system, attempt.counterparty, attempt.token, attempt.compensates,
     )  # fmt: skip

@@ -64,6 +64,7 @@ class Execution:
             key=attempt.outside_key,
             task=site.task,
             token=attempt.token,
+            compensates=attempt.undone_key,
         )
 
     async def run(self, attempt: Attempt) -> Outcome:

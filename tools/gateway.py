@@ -23,9 +23,9 @@ from interlock.oversight.policy import Policies, Request
 from interlock.oversight.switches import Switches
 from interlock.oversight.waits import Deadlock, Wait, parents
 from interlock.settings import Settings
-from interlock.storage.database import Database
+from interlock.storage.database import Database, Row
 from interlock.tools import edits, effects
-from interlock.tools.attempt import Attempt, Refused, admit, begin, refused
+from interlock.tools.attempt import Attempt, Refused, admit, begin, begin_undoing, refused, resumed
 from interlock.tools.contract import ToolResult
 from interlock.tools.credentials import Credentials
 from interlock.tools.effects import Outcome
@@ -33,12 +33,12 @@ from interlock.tools.execution import Execution
 from interlock.tools.flights import Flights
 from interlock.tools.fresh import Fresh
 from interlock.tools.judgement import Judge
-from interlock.tools.recall import Recall, question_of, result
+from interlock.tools.recall import Recall, question_of, result, stuck_of
 from interlock.tools.records import Moved, Records, claim_at
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
-__all__ = ["DEV_USER", "Gateway"]
+__all__ = ["DEV_USER", "Gateway", "passing"]
 
 # How a flight ends: with the call's result, or because the call has to wait or be judged again.
 Ended = ToolResult | errors.Denied | Moved
@@ -105,7 +105,31 @@ class Gateway:
 
         `approval` is the item that was decided about this call. Raises StorageError only.
         """
-        attempt = begin(name, args, site, key=key, approval=approval, slot=slot)
+        return await self._let(begin(name, args, site, key=key, approval=approval, slot=slot))
+
+    async def undo(self, done: Row, site: CallSite, turn: int, rest: Mapping[str, Any]) -> ToolResult:
+        """Undo an effect that is done, governed like every call. Raises StorageError only.
+
+        What is denied or fails is put to a person, with `rest`: what else is to be undone, or stays. After `approve`
+        the next `turn` begins. A switch that is off, or a tool that is missing, asks nobody: it passes.
+        """
+        attempt = begin_undoing(done, site, turn)
+        ended = await self._let(attempt)
+        if ended.status in ("denied", "failed") and not passing(ended):
+            await self._db.commit(self._inbox.opening(stuck_of(attempt, ended, rest)))
+        return ended
+
+    async def conclude(self, row: Row, site: CallSite) -> ToolResult:
+        """Find out what came of an effect whose case does not go on: it is not run again. Raises StorageError only."""
+        attempt = resumed(row, site)
+        try:
+            admit(attempt, self._tools, self._actors)
+            attempt.asked = row["digest"]
+            return await self._left(attempt, await self._flights.own(attempt, self._concluded(attempt)))
+        except Refused as no:
+            return result(attempt, "denied", reasons=no.reasons)
+
+    async def _let(self, attempt: Attempt) -> ToolResult:
         try:
             admit(attempt, self._tools, self._actors)
             if self.credentials.holds(attempt.args):
@@ -247,6 +271,30 @@ class Gateway:
         outcome = await self._execution.reconcile(attempt)
         return await self._again(attempt) if outcome is None else await self._settle(attempt, outcome)
 
+    async def _concluded(self, attempt: Attempt) -> Ended:
+        await self._recall.load(attempt)
+        row = attempt.row
+        assert row is not None, "an intent does not go away"
+        attempt.number, attempt.version = row["attempt"], row["policy_version"] or ""
+        if row["status"] == "unknown":
+            item = self._question(attempt)
+            decision = item.decision
+            if decision is None:
+                return _unknown(attempt, item)
+            if decision.kind == "respond":
+                return await self._settle(attempt, Outcome("done", decision.value, by="person"))
+            said = f"{item.decided_by} said that it did not happen, and the case does not go on"
+            return await self._settle(attempt, Outcome("failed", error=said, by="person"))
+        if row["status"] != "intent":
+            return _ended(attempt, _outcome_of(row))
+        found = await self._execution.reconcile(attempt)
+        return await self._settle(attempt, found or Outcome("failed", error="it did not happen", by="reconciled"))
+
+    def _question(self, attempt: Attempt) -> Item:
+        """What a person is asked about an unknown outcome."""
+        assert attempt.row is not None, "only recorded calls are unknown"
+        return next(known for known in attempt.items if known.id == attempt.row["item_id"])
+
     async def _again(self, attempt: Attempt) -> ToolResult:
         attempt.number += 1
         stop = await self._records.again(attempt)
@@ -270,8 +318,7 @@ class Gateway:
 
     async def _answered(self, attempt: Attempt) -> ToolResult:
         """An unknown outcome: what a person said of it, if anybody has."""
-        assert attempt.row is not None, "only recorded calls are unknown"
-        item = next(known for known in attempt.items if known.id == attempt.row["item_id"])
+        item = self._question(attempt)
         decision = item.decision
         if decision is None:
             return _unknown(attempt, item)
@@ -319,6 +366,11 @@ class Gateway:
     def request_of(self, item: Item, args: Mapping[str, Any]) -> Request | None:
         """What the policies are asked about an item's action with other arguments. Raises InputError."""
         return edits.request_of(item, args, self._tools, self._policies)
+
+
+def passing(ended: ToolResult) -> bool:
+    """Whether a compensation was denied by what the plane lacks for now: it waits for that, and asks nobody."""
+    return bool(ended.reasons) and all(reason.policy in ("gateway.switch", "gateway.tool") for reason in ended.reasons)
 
 
 def _outcome_of(row: Any) -> Outcome:

@@ -84,6 +84,7 @@ class Judge:
         site, spec = attempt.site, attempt.spec
         targets = [site.actor, f"tool:{spec.name}", f"workflow:{site.workflow}"]
         targets += [f"system:{spec.system}"] if spec.system else []
+        targets += [f"tool:{attempt.undoes['tool']}"] if attempt.undoes else []
         off = self._switches.state(site.tenant, targets) == "off"
         return self._switches.why(site.tenant, targets) if off else ""
 

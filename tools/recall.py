@@ -7,13 +7,16 @@ from typing import Any
 from interlock import errors
 from interlock.ids import Reason, digest
 from interlock.oversight.inbox import Inbox, Item
+from interlock.oversight.need import owner_id, separated
 from interlock.storage.database import Database, Reader
 from interlock.tools import effects
 from interlock.tools.attempt import Attempt, refused, rewrite
+from interlock.tools.compensation import stuck_id
 from interlock.tools.contract import ToolResult
 from interlock.tools.edits import merged
+from interlock.tools.effects import value_of
 
-__all__ = ["Recall", "question_of", "result"]
+__all__ = ["Recall", "question_of", "result", "stuck_of"]
 
 
 class Recall:
@@ -87,9 +90,28 @@ def result(attempt: Attempt, status: Any, value: Any = None, **more: Any) -> Too
 
 def question_of(attempt: Attempt, error: str | None) -> Item:
     """What a person is asked when nobody knows whether the effect happened."""
-    site, reason = attempt.site, Reason("gateway.unknown", error or "the outcome is unknown")
+    reason = Reason("gateway.unknown", error or "the outcome is unknown")
+    evidence = {"key": attempt.outside_key, "attempt": attempt.number, "error": error, **_undone(attempt)}
+    return _exception(attempt, digest([attempt.effect_key, "unknown", attempt.number])[:32], [reason], evidence)
+
+
+def stuck_of(attempt: Attempt, ended: ToolResult, rest: Any) -> Item:
+    """What a person is asked when an effect could not be undone; `rest` is what else is to be undone, or stays."""
+    reasons = ended.reasons or [Reason("gateway.compensation", ended.error or "the compensation failed")]
+    evidence = {"status": ended.status, "error": ended.error, **_undone(attempt), **rest}
+    return _exception(attempt, stuck_id(attempt.effect_key), reasons, evidence)
+
+
+def _undone(attempt: Attempt) -> dict[str, Any]:
+    """The effect that a compensation undoes, as people are shown it."""
+    row = attempt.undoes
+    return {} if row is None else {"undoes": {"tool": row["tool"], "key": attempt.undone_key, "result": value_of(row)}}
+
+
+def _exception(attempt: Attempt, id_: str, reasons: list[Reason], evidence: Any) -> Item:
+    site, args = attempt.site, attempt.args if attempt.digest else attempt.raw
     return Item(
-        id=digest([attempt.effect_key, "unknown", attempt.number])[:32],
+        id=id_,
         tenant=site.tenant,
         kind="exception",
         case_id=site.case_id,
@@ -97,10 +119,11 @@ def question_of(attempt: Attempt, error: str | None) -> Item:
         task=site.task,
         checkpoint_ns=site.ns,
         effect_key=attempt.effect_key,
-        action={"tool": attempt.name, "args": attempt.args, "money": attempt.amount, "digest": attempt.digest},
+        action={"tool": attempt.name, "args": args, "money": attempt.amount, "digest": attempt.digest},
         digest=attempt.digest,
         requester=site.requester,
-        reasons=[reason],
-        evidence={"key": attempt.outside_key, "attempt": attempt.number, "error": error},
+        excluded=separated(site.actor, site.preparers, owner_id(attempt.actor.owner)),
+        reasons=reasons,
+        evidence=evidence,
         policy_version=attempt.version,
     )

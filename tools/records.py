@@ -199,7 +199,7 @@ class Records:
         data = {
             "tool": attempt.name, "task": attempt.site.task, "args": attempt.args, "digest": attempt.digest,
             "effect": attempt.spec.effect, "effect_key": attempt.effect_key, "key": attempt.outside_key,
-            "money": attempt.amount, "attempt": attempt.number,
+            "money": attempt.amount, "attempt": attempt.number, **_undone(attempt),
         }  # fmt: skip
         return self._event("tool.intent", attempt, f"intent:{attempt.number}", data, at)
 
@@ -209,7 +209,7 @@ class Records:
             "tool": attempt.name, "task": attempt.site.task, "system": attempt.spec.system, "args": attempt.args,
             "digest": attempt.digest, "effect": attempt.spec.effect, "effect_key": attempt.effect_key,
             "key": attempt.outside_key, "status": outcome.status, "money": attempt.amount, "by": outcome.by,
-            "seconds": outcome.seconds, "error": outcome.error, "attempt": attempt.number,
+            "seconds": outcome.seconds, "error": outcome.error, "attempt": attempt.number, **_undone(attempt),
         }  # fmt: skip
         known = [] if outcome.status == "unknown" else [self._event("tool.outcome", attempt, "outcome", data, at)]
         return [*known, *self._execution.news()]
@@ -231,6 +231,10 @@ def _decision(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[st
         "effect_key": attempt.effect_key, "decision": decision, "reasons": [list(reason) for reason in reasons],
         "policy_version": attempt.version,
     }  # fmt: skip
+
+
+def _undone(attempt: Attempt) -> dict[str, Any]:
+    return {} if attempt.compensates is None else {"compensates": attempt.compensates}
 
 
 def _request(attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from interlock.oversight.actions import BUILTINS, ActionSpec
 from interlock.oversight.contexts import context_types
 from interlock.tools.adapters import Call, call_function, call_http, call_tool
 from interlock.tools.arguments import Arguments, from_function, from_schema
+from interlock.tools.compensation import SUFFIX, compensation_of
 from interlock.tools.contract import MARK, ToolSpec
 
 __all__ = ["Facts", "Registry", "Tools"]
@@ -81,6 +82,7 @@ class Tools:
         self.reserved |= names
 
     def add(self, spec: ToolSpec) -> ToolSpec:
+        self._check_undoing(spec)
         if spec.name in self.reserved:
             raise errors.Conflict(f"{spec.name!r} is an action already, and no tool", "choose another name")
         known = self._specs.setdefault(spec.name, spec)
@@ -91,6 +93,13 @@ class Tools:
             del self._specs[spec.name]
             raise errors.Conflict(f"{spec.name!r} and {twins[0]!r} look the same to a model", "rename one of them")
         return known
+
+    def _check_undoing(self, spec: ToolSpec) -> None:
+        """`<tool>.compensate` is the action that undoes a tool, and no other tool."""
+        names = self._specs.keys() | self.reserved
+        undone = self._specs.get(spec.name.removesuffix(SUFFIX)) if spec.name.endswith(SUFFIX) else None
+        if (compensation_of(spec) and spec.name + SUFFIX in names) or (undone and undone.compensate):
+            raise errors.Conflict(f"{spec.name!r} and its compensation meet another action", "choose another name")
 
     def register_facts(
         self, name: str, fn: Callable[..., Any], *, actions: Iterable[str], types: Mapping[str, str]
@@ -136,8 +145,9 @@ class Tools:
         return [facts for facts in self.facts.values() if name in facts.actions]
 
     def actions(self) -> list[ActionSpec]:
-        """What policies may name: one action per tool."""
-        return [self._action(spec) for spec in self._specs.values()]
+        """What policies may name: one action per tool, and one per compensation."""
+        undoing = filter(None, map(compensation_of, self._specs.values()))
+        return [self._action(spec) for spec in (*self._specs.values(), *undoing)]
 
     def _action(self, spec: ToolSpec) -> ActionSpec:
         types = {key: kind for facts in self.facts_of(spec.name) for key, kind in facts.types.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from interlock import clock, errors
 from interlock.graphs import cases
 from interlock.graphs.cases import CHILD
 from interlock.graphs.drive import Drive, info_of, inside
+from interlock.graphs.engine.ending import ENDING, Ending, end, wind_up, write_left
 from interlock.graphs.engine.foreign import foreign_id, foreign_item, resume_value, understands_no
 from interlock.graphs.engine.timers import arm
 from interlock.graphs.state import view
@@ -77,10 +78,11 @@ async def advance(services: Services, registry: Registry, tenant: str, case_id: 
     about = {"case_id": case_id, "version": row["version"], "tenant": tenant, "epoch": row["epoch"]}
     with inside(_drive_of(segment)), trace.invoke_workflow(row["workflow"], **about):
         try:
-            return await _drive(segment, control)
+            status = await (wind_up(segment, control) if row["ending"] else _drive(segment, control))
         except asyncio.CancelledError:
             await asyncio.shield(_flush(segment))
             raise
+    return await advance(services, registry, tenant, case_id, control) if status == ENDING else status
 
 
 def _drive_of(segment: Segment) -> Drive:
@@ -180,7 +182,7 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt], values: Any
     so_far = to_jsonable_python(segment.entry.graph.shown(dict(values)), fallback=repr)
 
     def settle(tx: Transaction) -> dict[str, Any]:
-        _write_left(tx, segment)
+        write_left(tx, segment)
         named = [_ours(tx, segment.claim, interrupt) for interrupt in interrupts]
         for interrupt, ours in zip(interrupts, named, strict=True):
             if ours is None:
@@ -204,7 +206,7 @@ async def _complete(segment: Segment, values: Any) -> str:
     except Exception as exc:  # `measures` is the workflow's own code
         return await _fail(segment, exc)
     data = {"cycle_s": _cycle(segment), "sla_met": _sla_met(segment), "measures": measures}
-    return await _end(segment, "completed", data, result, None)
+    return await end(segment, Ending("completed", data, result))
 
 
 def _result(segment: Segment, state: dict[str, Any]) -> tuple[Any, dict[str, float]]:
@@ -219,34 +221,14 @@ async def _fail(segment: Segment, exc: Exception) -> str:
     code = exc.code if isinstance(exc, errors.InterlockError) else type(exc).__name__
     message = str(exc) or type(exc).__name__
     data = {"code": code, "message": message, "cycle_s": _cycle(segment)}
-    return await _end(segment, "failed", data, None, {"code": code, "message": message})
-
-
-async def _end(segment: Segment, status: str, data: dict[str, Any], result: Any, error: Any) -> str:
-    tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
-    ledger, leases = segment.services.ledger, segment.services.gateway.leases
-    event = ledger.event(f"case.{status}", tenant=tenant, case_id=case_id, data=data, identity=f"{case_id}:end")
-
-    def end(tx: Transaction) -> cases.Freed:
-        _write_left(tx, segment)
-        tx.append(event)
-        freed = leases.release_all(tx, tenant, case_id, at)
-        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at=at, result=result, error=error))
-
-    await asyncio.shield(_free(segment, end))
-    return status
-
-
-async def _free(segment: Segment, end: Callable[[Transaction], cases.Freed]) -> None:
-    """Commit the end, and tell those who waited for it; both, also when the drive is cancelled meanwhile."""
-    segment.services.freed(segment.claim.tenant, await segment.services.db.commit(end, claim=segment.claim))
+    return await end(segment, Ending("failed", data, error={"code": code, "message": message}))
 
 
 async def _set(segment: Segment, status: str, reason: str | None = None) -> str:
     tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
 
     def change(tx: Transaction) -> None:
-        _write_left(tx, segment)
+        write_left(tx, segment)
         cases.set_status(tx, tenant, case_id, status, at=at, reason=reason)
 
     await segment.services.db.commit(change, claim=segment.claim)
@@ -278,12 +260,7 @@ async def _park(services: Services, claim: Claim, reason: str) -> str:
 async def _flush(segment: Segment) -> None:
     """What tasks had noted before they were cancelled is kept."""
     if segment.claim.poison is None:
-        await segment.services.db.commit(lambda tx: _write_left(tx, segment), claim=segment.claim)
-
-
-def _write_left(tx: Transaction, segment: Segment) -> None:
-    for apply in segment.claim.take_all():
-        apply(tx)
+        await segment.services.db.commit(lambda tx: write_left(tx, segment), claim=segment.claim)
 
 
 def _cycle(segment: Segment) -> float:

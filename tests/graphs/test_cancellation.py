@@ -42,6 +42,14 @@ async def ran(plane: ControlPlane, name: str, value: Any = None) -> Case:
     return await plane.wait(case.id, timeout=30)
 
 
+async def being_ended(plane: ControlPlane, name: str) -> Case:
+    """A case that has failed, and has something to wait for before it ends."""
+    case = await plane.start(name, {}, requester="person:ana")
+    while (case := await plane.case(case.id)).ending is None:  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(0.01)
+    return case
+
+
 async def outcomes(plane: ControlPlane, case: Case) -> list[str]:
     return [event["data"]["status"] for event in await events(plane, case.id, "tool.outcome")]
 
@@ -68,16 +76,16 @@ async def test_a_time_out_around_an_effect_joins_it_when_it_is_tried_again(limit
         assert await outcomes(plane, case) == ["done"]
 
 
-async def test_a_time_out_without_another_try_fails_the_case_and_the_effect_is_recorded() -> None:
+async def test_a_time_out_without_another_try_fails_the_case_once_its_effect_is_recorded() -> None:
     erp, sub = Erp(release=asyncio.Event()), ordering()
     until_under_way = AGAIN._replace(retry_on=lambda exc: not erp.entered.is_set())
     async with office(sub, around(sub.compile(), timeout=0.2, retry_policy=until_under_way), erp=erp) as plane:
-        case = await ran(plane, "around")
-        assert (case.status, failure(case)["code"], erp.orders) == ("failed", "NodeTimeoutError", [])
+        case = await being_ended(plane, "around")
+        assert (case.ending, failure(case)["code"], erp.orders) == ("failed", "NodeTimeoutError", [])
         assert erp.release is not None
         erp.release.set()
-        await plane.services.gateway.drain()
-        assert (erp.orders, await outcomes(plane, case)) == ([("acme", 1)], ["done"])
+        case = await plane.wait(case.id, "ended", timeout=20)
+        assert (case.status, erp.orders, await outcomes(plane, case)) == ("failed", [("acme", 1)], ["done"])
 
 
 async def test_a_node_that_is_tried_again_finds_its_subgraph_where_it_left_it() -> None:
@@ -190,11 +198,12 @@ async def test_a_sibling_that_raises_does_not_lose_the_effect_in_flight() -> Non
     wf.add_node("boom", boom)
     wf.add_edge(START, order).add_edge(START, "before").add_edge("before", "boom").add_edge(order, END)
     async with office(wf, erp=erp) as plane:
-        case = await ran(plane, "pair")
-        assert (case.status, failure(case)["message"]) == ("failed", "boom")
+        case = await being_ended(plane, "pair")
+        assert (case.ending, failure(case)["message"], erp.orders) == ("failed", "boom", [])
         assert erp.release is not None
         erp.release.set()
-        await plane.services.gateway.drain()
+        case = await plane.wait(case.id, "ended", timeout=30)
+        assert (case.status, failure(case)["message"]) == ("failed", "boom")
         assert (erp.orders, await outcomes(plane, case)) == ([("acme", 1)], ["done"])
         assert (await plane.ledger.verify()).ok
 
