@@ -9,6 +9,7 @@ from langgraph.types import interrupt
 
 from interlock import errors
 from interlock.graphs.cases import CHILD
+from interlock.tools.facts import Found
 from interlock.tools.tool import Suspended
 
 if TYPE_CHECKING:
@@ -27,11 +28,10 @@ def launcher(here: Here, where: CallSite) -> Launch:
         turn = here.drive.claim.turn(where.ns, where.attempt, "child")
         key = f"{here.drive.case.case_id}/{where.ns}/{turn}"
         child = await here.drive.services.start_child(here.drive.case, workflow, value, key)
-        if not wait:
-            return child.id
-        if child.ended_at is None:
+        if wait and child.ended_at is None:
             _suspend(child)
-        return _result(child)
+        here.learn([Found("case", child.id, child.values if wait else None, here.stamp())])
+        return _result(child) if wait else child.id
 
     return launch
 

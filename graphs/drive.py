@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from interlock.ids import digest
 from interlock.oversight.escalation import Deadlines
 from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Row
+from interlock.tools.facts import Found
 from interlock.tools.site import CallSite
 
 DRIVE: ContextVar[Drive | None] = ContextVar("interlock_drive", default=None)
@@ -77,6 +78,10 @@ class Here:
     def later(self, apply: Apply) -> None:
         """Put rows into the commit of this node's task."""
         self.drive.claim.later(self.ns, apply)
+
+    def learn(self, found: Sequence[Found]) -> None:
+        """Keep facts with the case, in the commit of this node's task."""
+        self.drive.services.gateway.learn(self.drive.claim, self.ns, found)
 
     def now(self) -> datetime:
         return self.drive.services.clock.now()

@@ -15,11 +15,13 @@ from interlock.agents.agent import Agent
 from interlock.agents.call import Call
 from interlock.agents.contract import Contract, Outcome
 from interlock.agents.runtime import perform
+from interlock.context.retrieve import Fact
 from interlock.graphs.children import launcher
 from interlock.graphs.drive import Here, at_node, site
 from interlock.graphs.state import TASKS, TaskState, emitted, own, view
 from interlock.graphs.task import TaskSpec
 from interlock.storage.transaction import Transaction
+from interlock.tools.facts import Found
 from interlock.tools.site import CallSite
 from interlock.tools.tool import governed_tool, performing
 
@@ -73,9 +75,11 @@ def _call(here: Here, spec: TaskSpec, where: CallSite, actor: Agent) -> Call:
     services, case = here.drive.services, here.drive.case
 
     async def retrieve(text: str, k: int, filters: Mapping[str, Any] | None) -> Any:
-        return await services.context.query(
+        facts = await services.context.query(
             text, k=k, actor=actor, tenant=case.tenant, snapshot=case.snapshot, where=filters
         )
+        here.learn([document(fact, here.stamp()) for fact in facts])
+        return facts
 
     return Call(
         case_id=case.case_id,
@@ -91,6 +95,12 @@ def _call(here: Here, spec: TaskSpec, where: CallSite, actor: Agent) -> Call:
         ledger=services.ledger,
         deadline=case.due,
     )
+
+
+def document(fact: Fact, at: str) -> Found:
+    """A retrieved fact as the case keeps it."""
+    value, name = {"title": fact.title, "text": fact.text}, f"{fact.source}/{fact.document_id}"
+    return Found("document", name, value, at, fact.version, fact.as_of, fact.trust, fact.labels, fact.hash)
 
 
 def _begin(here: Here, spec: TaskSpec, assigned: TaskState) -> datetime:

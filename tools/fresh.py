@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
-from interlock.clock import Clock, iso
 from interlock.storage.claim import Claim
 from interlock.tools.attempt import Attempt, refused
 from interlock.tools.effects import Outcome
@@ -20,8 +19,7 @@ __all__ = ["Fresh"]
 class Fresh:
     """One per gateway. What is kept of a drive goes with its claim."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._seen: WeakKeyDictionary[Claim, set[str]] = WeakKeyDictionary()
         self._read: WeakKeyDictionary[Claim, dict[str, tuple[Attempt, Outcome, str]]] = WeakKeyDictionary()
         self._found: WeakKeyDictionary[Claim, list[Found]] = WeakKeyDictionary()
@@ -36,9 +34,9 @@ class Fresh:
         seen.add(attempt.effect_key)
         return new
 
-    def keep(self, claim: Claim, attempt: Attempt, outcome: Outcome) -> None:
+    def keep(self, claim: Claim, attempt: Attempt, outcome: Outcome, at: str) -> None:
         """Remember a read until its task is committed."""
-        self._read.setdefault(claim, {})[attempt.effect_key] = (attempt, outcome, iso(self._clock.now()))
+        self._read.setdefault(claim, {})[attempt.effect_key] = (attempt, outcome, at)
 
     def found(self, claim: Claim, facts: Iterable[Found]) -> None:
         """Remember facts until the task that got them is committed."""

@@ -7,12 +7,12 @@ task that the plane owns -> outcome durable. A read goes the short way: it is re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from interlock import errors
-from interlock.clock import Clock
+from interlock.clock import Clock, iso
 from interlock.ids import Reason
 from interlock.observability.ledger import Ledger
 from interlock.oversight.actors import Actors
@@ -23,13 +23,15 @@ from interlock.oversight.policy import Policies, Request
 from interlock.oversight.switches import Switches
 from interlock.oversight.waits import Deadlock, Wait, parents
 from interlock.settings import Settings
+from interlock.storage.claim import Claim
 from interlock.storage.database import Database, Row
-from interlock.tools import edits, effects
+from interlock.tools import edits, effects, facts
 from interlock.tools.attempt import Attempt, Refused, admit, begin, begin_undoing, refused, resumed
 from interlock.tools.contract import ToolResult
 from interlock.tools.credentials import Credentials
 from interlock.tools.effects import Outcome
 from interlock.tools.execution import Execution
+from interlock.tools.facts import Found
 from interlock.tools.flights import Flights
 from interlock.tools.fresh import Fresh
 from interlock.tools.judgement import Judge
@@ -79,7 +81,7 @@ class Gateway:
             clock=clock,
         )
         self._db, self._ledger, self._tools, self._actors, self._inbox = db, ledger, tools, actors, inbox
-        self._policies, self._settings = policies, settings
+        self._policies, self._settings, self._clock = policies, settings, clock
         self._execution = Execution(ledger, credentials, settings, clock, self.judge.stopped)
         self._recall = Recall(db, inbox)
         self._records = Records(
@@ -87,7 +89,7 @@ class Gateway:
             execution=self._execution, clock=clock,
         )  # fmt: skip
         self._flights: Flights[Ended] = Flights()
-        self._fresh = Fresh(clock)
+        self._fresh = Fresh()
 
     # calling
 
@@ -181,11 +183,12 @@ class Gateway:
 
     async def _read(self, attempt: Attempt) -> ToolResult:
         outcome = await self._execution.run(attempt)
-        apply, claim = self._records.read(attempt, outcome), claim_at(attempt.site)
+        at, claim = iso(self._clock.now()), claim_at(attempt.site)
+        apply = self._records.read(attempt, outcome, at)
         if claim is None or not attempt.site.ns:
             await self._db.commit(apply, claim=claim)
         else:
-            self._fresh.keep(claim, attempt, outcome)
+            self._fresh.keep(claim, attempt, outcome, at)
             claim.later(attempt.site.ns, apply)
         return _ended(attempt, outcome)
 
@@ -329,6 +332,11 @@ class Gateway:
             return await self._settle(attempt, Outcome("done", decision.value, by="person"))
         said = f"{item.decided_by} gave it up: {decision.why}"
         return await self._settle(attempt, Outcome("failed", error=said, by="person"))
+
+    def learn(self, claim: Claim, ns: str, found: Sequence[Found]) -> None:
+        """Keep what a task was given to read, in its commit; calls are traced to it from now on."""
+        self._fresh.found(claim, found)
+        claim.later(ns, facts.keeping(claim.tenant, claim.case_id, found))
 
     async def drain(self, case_id: str | None = None) -> None:
         """Wait for effects in flight, of one case or all. Each is bounded by its tool's time-out."""

@@ -118,9 +118,8 @@ class Records:
 
         await self._db.commit(unit)
 
-    def read(self, attempt: Attempt, outcome: Outcome) -> Apply:
+    def read(self, attempt: Attempt, outcome: Outcome, at: str) -> Apply:
         """A read with its decision and outcome, as one unit that may wait for its task's."""
-        at = iso(self._now())
         decided = self._decided(attempt, "allowed", attempt.reasons)
         events = [decided, *self._outcome_events(attempt, outcome, at)]
 
