@@ -75,6 +75,10 @@ class _Commands:
             "delegation": dataclasses.asdict(await self._plane.delegations.revoke(delegation, by=by, comment=comment))
         }
 
+    async def archive(self, by: str, before: str | None = None) -> Any:
+        moved = await self._plane.retention.archive(clock.moment(before, "before") if before else None, by=by)
+        return {"archived": moved._asdict()}
+
     async def wait(self, case_id: str, until: str = "settled", timeout: float | None = None) -> Any:  # noqa: ASYNC109
         return _case(await self._plane.wait(case_id, until, timeout))
 

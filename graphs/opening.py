@@ -35,7 +35,7 @@ from interlock.tools.gateway import Gateway
 from interlock.tools.registry import Tools
 from interlock.tools.vault import Command
 
-__all__ = ["Options", "open_services"]
+__all__ = ["Options", "open_services", "proof_of"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     clock, settings = options.clock, options.settings
     ledger, actors, tools = Ledger(db, clock), Actors(), Tools()
     if options.home is not None:
-        ledger.proof = Proof(options.home, settings.seal_key_file, settings.anchor_file)
+        ledger.proof = proof_of(options.home, settings)
         if not options.read_only:
             sealer = Sealer(db, ledger, clock=clock, settings=settings, proof=ledger.proof, tenant=options.tenant)
             stack.push_async_callback(sealer.close)
@@ -92,6 +92,11 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     return Services(
         db, ledger, saver, tools, gateway, policies, actors, inbox, switches, context, clock, settings, models
     )
+
+
+def proof_of(home: Path, settings: Settings) -> Proof:
+    """Where keys, anchor and archives of a home are."""
+    return Proof(home, settings.seal_key_file, settings.anchor_file, settings.archive_folder)
 
 
 def _credentials(settings: Settings, clock: Clock) -> Credentials:

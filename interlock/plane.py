@@ -37,6 +37,7 @@ from interlock.graphs.registering import (
     told,
 )
 from interlock.graphs.registry import Registered, Registry
+from interlock.graphs.retention import Retention
 from interlock.graphs.services import Services
 from interlock.graphs.tenants import Tenants
 from interlock.graphs.workflow import Workflow
@@ -81,6 +82,7 @@ class ControlPlane:
         self.approvals = InboxDesk(services.inbox, self._begin, self._tenants, "approval")
         self.delegations = DelegationDesk(services.inbox.delegations, self._begin, options.tenant)
         self.context = ContextDesk(services.context, self._begin, options.tenant)
+        self.retention = Retention(services, self._begin, options.tenant)
         self._engine = EmbeddedEngine(services, self.registry)
         self._lock, self._stack = lock, stack
         self._commands: CommandServer | None = None

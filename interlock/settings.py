@@ -70,6 +70,13 @@ class Settings(BaseSettings):
     )
     seal_command: list[str] = Field(default=[], description="Program and arguments that get each seal on stdin.")
     seal_command_s: float = Field(default=10.0, gt=0, description="Seconds that this program may take.")
+    archive_folder: Path | None = Field(
+        default=None, description="Folder of this home's archives alone; None: archives in the home."
+    )
+    retention_days: int = Field(
+        default=183, ge=0, description="Days that events stay in the database; younger ones are not archived."
+    )
+    legal_holds: list[str] = Field(default=[], description="Cases whose data must not be erased, by their ids.")
     credentials_file: Path | None = Field(
         default=None, description="YAML of credentials by system; must have mode 0600."
     )

@@ -67,5 +67,6 @@ EVENTS: dict[str, Kind] = {
     "autonomy.changed": _kind("target level comment"),
     "access.denied": _kind("what why"),
     "payload.erased": _kind("hashes why"),
+    "ledger.archived": _kind("first last hash file"),
     "seal.made": _kind("seq hash key_id"),
 }

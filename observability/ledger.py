@@ -28,6 +28,8 @@ _EXPORT = (
     " LEFT JOIN seals s ON s.tenant = '' AND s.stream = l.stream AND s.seq = l.seq"
     " WHERE (l.stream, l.seq) > (?, ?){filters} ORDER BY l.stream, l.seq LIMIT ?"
 )
+_LIVE = " AND l.seq > coalesce((SELECT max(a.seq) FROM archives a WHERE a.tenant = '' AND a.stream = l.stream), 0)"
+_STRETCH = " AND l.stream = ? AND l.seq <= ?"
 _COUNTS = "SELECT case_id, count(*) AS n FROM ledger WHERE tenant = ? GROUP BY case_id"
 _OF_CASE = "SELECT payload_hash FROM ledger WHERE tenant = ? AND case_id = ? AND type <> 'payload.erased' ORDER BY seq"
 _ERASURES = "SELECT payload_hash FROM ledger WHERE tenant = ? AND type = 'payload.erased'"
@@ -45,7 +47,7 @@ class Ledger:
         self.tenants: Collection[str] | None = None
         self.proof: Proof | None = None
         self._db = db
-        self._clock = clock
+        self.clock = clock
 
     def event(
         self,
@@ -64,7 +66,7 @@ class Ledger:
         """
         data = dict(data or {})
         kind = _kind(type, data)
-        when = at or iso(self._clock.now())
+        when = at or iso(self.clock.now())
         return Event(type, tenant, case_id, actor, data, when, identity, kind.schema_version)
 
     async def record(self, *events: Event) -> list[int | None]:
@@ -101,15 +103,24 @@ class Ledger:
         a seal.made event has its `seal` (key_id and signature).
 
         `since` compares with `at`; text is read as ISO 8601, and UTC without a zone. Without a tenant, those of
-        `tenants`; without `types`, all. Raises InputError when `since` is no time, DatabaseCorrupt when a payload
+        `tenants`; without `types`, all. What was archived is not in it, but for what open cases keep, which their
+        `case_id` or `types` find. Raises InputError when `since` is no time, DatabaseCorrupt when a payload
         cannot be read.
         """
         sql, params = _selection(case_id, since, self.tenants if tenant is None else (tenant,), types)
-        rows = await self._db.read(_page(sql, ("", 0), params))
-        while rows:
+        async for event in self._read(sql, ("", 0), params):
+            yield event
+
+    async def stretch(self, stream: str, after: int, last: int) -> AsyncIterator[dict[str, Any]]:
+        """All events of one stream after one number, up to another, as `export` gives them."""
+        async for event in self._read(_EXPORT.format(filters=_STRETCH), (stream, after), (stream, last)):
+            yield event
+
+    async def _read(self, sql: str, after: tuple[str, int], params: Sequence[Any]) -> AsyncIterator[dict[str, Any]]:
+        while rows := await self._db.read(_page(sql, after, params)):
             for row in rows:
                 yield _exported(row)
-            rows = await self._db.read(_page(sql, (rows[-1]["stream"], rows[-1]["seq"]), params))
+            after = rows[-1]["stream"], rows[-1]["seq"]
 
     async def count(self, tenant: str, case_ids: Collection[str]) -> int:
         """How many events belong to these cases."""
@@ -133,7 +144,7 @@ class Ledger:
         """
         if (hashes is None) == (case_id is None):
             raise errors.InputError("say what to erase", "give either hashes or case_id")
-        at = iso(self._clock.now())
+        at = iso(self.clock.now())
 
         def unit(tx: Transaction) -> int:
             gone = _blank(tx, tenant, _of_case(tx, tenant, case_id) if hashes is None else hashes, at)
@@ -181,6 +192,8 @@ def _selection(
     wanted = {"l.case_id = ?": case_id, "l.at >= ?": None if since is None else iso(moment(since, "since"))}
     chosen = {sql: value for sql, value in wanted.items() if value is not None}
     filters, params = "".join(f" AND {sql}" for sql in chosen), list(chosen.values())
+    if case_id is None and types is None:
+        filters += _LIVE
     for column, among in {"tenant": tenants, "type": types}.items():
         if among is not None:
             filters += f" AND l.{column} IN ({', '.join('?' * len(among))})"

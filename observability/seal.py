@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from interlock import errors
 from interlock.observability.verify import Seal, key_id, read_keys, signed
 
-__all__ = ["Proof", "Seal", "Signer", "append", "rotate"]
+__all__ = ["Proof", "Seal", "Signer", "append", "rotate", "sync"]
 
 _KEY = "seal.pem"
 _PUBLIC = "seal_keys"
@@ -28,15 +28,20 @@ _PUBLIC = "seal_keys"
 
 @dataclass(frozen=True)
 class Proof:
-    """Where a plane keeps what proves its ledger: the home with the keys, a key file set elsewhere, the anchor."""
+    """Where a plane keeps what proves its ledger: the home with the keys, and what is set elsewhere."""
 
     home: Path
     key_file: Path | None = None
     anchor_file: Path | None = None
+    archive_folder: Path | None = None
 
     @property
     def anchor(self) -> Path:
         return self.anchor_file or self.home / "anchor.jsonl"
+
+    @property
+    def archives(self) -> Path:
+        return self.archive_folder or self.home / "archives"
 
     @property
     def private(self) -> Path:
@@ -105,7 +110,7 @@ def append(file: Path, seals: Iterable[Seal]) -> None:
         stream.write(b"\n" + lines if torn else lines)
         stream.flush()
         os.fsync(stream.fileno())
-    _sync(file.parent)
+    sync(file.parent)
 
 
 def _load(file: Path) -> Ed25519PrivateKey:
@@ -135,10 +140,11 @@ def _write(file: Path, content: bytes, mode: int) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     made.replace(file)
-    _sync(file.parent)
+    sync(file.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make durable what files a folder has."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

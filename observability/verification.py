@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from interlock.observability import archives
+from interlock.observability.archives import Archive
 from interlock.observability.seal import Proof, Seal
-from interlock.observability.verify import Bad, Keys, read_anchor
-from interlock.observability.walk import End, Walk, number, read_on
+from interlock.observability.verify import Bad, Chain, Keys, read_anchor
+from interlock.observability.walk import COLUMNS, End, Walk, number, payload_of, read_on, sound
 from interlock.storage.chain import GENESIS, STREAM
 from interlock.storage.database import Database, Reader
 
@@ -21,6 +23,8 @@ _STREAMS = (
 )
 _LAST = "SELECT max(seq) AS last FROM ledger WHERE stream = ?"
 _HEAD = "SELECT seq, hash FROM heads WHERE tenant = '' AND stream = ?"
+_ARCHIVED = "SELECT seq FROM archives ORDER BY stream, seq"
+_KEPT = f"SELECT {COLUMNS} FROM ledger WHERE stream = ? AND seq <= ? ORDER BY seq"  # noqa: S608  # ours
 _SEALS = "SELECT stream, seq, hash, at, key_id, signature FROM seals WHERE stream = ? ORDER BY seq"
 
 
@@ -33,38 +37,73 @@ class Report(NamedTuple):
     why: str = ""
 
 
-async def verify(db: Database, proof: Proof | None = None) -> Report:
-    """Check every stream from its first row to its end, in batches; the end is fixed when the check begins.
+class _Anchored(NamedTuple):
+    """What proves the chains: public keys, and what the anchor holds by stream and seq."""
 
-    The anchor is read before the database, so that every seal in it has to be there.
+    proof: Proof | None
+    keys: Keys
+    seals: dict[str, dict[int, Seal]]
+
+
+async def verify(db: Database, proof: Proof | None = None) -> Report:
+    """Check every stream from its first event to its end, archives first, then the rows in batches.
+
+    The end is fixed when the check begins, and the anchor is read before the database, so that every seal in it has to
+    be there. When rows moved into an archive meanwhile, it begins again.
     """
+    while True:
+        before = await db.read(_archived)
+        report = await _verified(db, proof)
+        if report.ok or await db.read(_archived) == before:
+            return report
+
+
+async def _verified(db: Database, proof: Proof | None) -> Report:
     events = 0
     try:
-        keys, anchored = await asyncio.to_thread(_proven, proof)
+        anchored = await asyncio.to_thread(_proven, proof)
     except Bad as bad:
         return Report(False, 0, bad.seq, f"anchor {bad.seq}: {bad.why}")
     for stream in await db.read(lambda reader: [row["stream"] for row in reader.rows(_STREAMS)]):
-        walk = await db.read(partial(_begin, stream=stream))
+        walk, left = await db.read(partial(_begin, stream=stream))
         try:
-            walk.keys, walk.anchor = keys, _covered(walk.seals, anchored.pop(stream, {}), proof)
+            kept = await db.read(partial(_kept, left=left)) if left else {}
+            await asyncio.to_thread(_from_archives, walk, left, kept, anchored)
             await _check(db, walk)
         except Bad as bad:
             return Report(False, events + walk.seq, bad.seq, f"{stream} {bad.seq}: {bad.why}")
         events += walk.seq
-    for stream, seals in anchored.items():
+    for stream, seals in anchored.seals.items():
         return Report(False, events, 1, f"{stream} 1: the anchor knows {len(seals)} seals, and no row is there")
     return Report(True, events)
 
 
-def _proven(proof: Proof | None) -> tuple[Keys, dict[str, dict[int, Seal]]]:
-    """Public keys, and what the anchor holds by stream and seq."""
+def _from_archives(walk: Walk, left: Sequence[Archive], kept: Mapping[int, str], anchored: _Anchored) -> None:
+    """Check what left the database, and let the walk begin where that ends. Raises Bad."""
+    seals = anchored.seals.pop(walk.stream, {})
+    walk.keys, end = anchored.keys, left[-1].seq if left else 0
+    walk.anchor = _covered(walk.seals, {seq: seal for seq, seal in seals.items() if seq > end}, anchored.proof)
+    if not left or anchored.proof is None:
+        return
+    past = {seq: seal for seq, seal in seals.items() if seq <= end}
+    chain = Chain(walk.keys, past, max(seals, default=0), stream=walk.stream)
+    try:
+        archives.check(chain, anchored.proof.archives, left, kept)
+        if chain.anchored:
+            raise Bad(min(chain.anchored), "the anchor has a seal that the archives do not have")
+    finally:
+        walk.seq, walk.hash = chain.seq, chain.hash
+    walk.erased, walk.named = chain.erased, chain.named
+
+
+def _proven(proof: Proof | None) -> _Anchored:
     if proof is None:
-        return {}, {}
+        return _Anchored(None, {}, {})
     found: dict[str, dict[int, Seal]] = {STREAM: {}}
     keys = proof.keys()
     for seal in read_anchor(proof.anchored() or b"", keys):
         found.setdefault(seal.stream, {})[seal.seq] = seal
-    return keys, {stream: seals for stream, seals in found.items() if seals}
+    return _Anchored(proof, keys, {stream: seals for stream, seals in found.items() if seals})
 
 
 def _covered(seals: Mapping[int, Seal], anchored: dict[int, Seal], proof: Proof | None) -> dict[int, Seal]:
@@ -86,9 +125,23 @@ async def _check(db: Database, walk: Walk) -> None:
     await db.read(walk.finish)
 
 
-def _begin(reader: Reader, stream: str) -> Walk:
+def _archived(reader: Reader) -> list[int]:
+    return [row["seq"] for row in reader.rows(_ARCHIVED)]
+
+
+def _begin(reader: Reader, stream: str) -> tuple[Walk, list[Archive]]:
     seals = {row["seq"]: Seal(*row) for row in reader.rows(_SEALS, (stream,))}
-    return Walk(stream, _end(reader, stream), seals=seals)
+    return Walk(stream, _end(reader, stream), seals=seals), archives.listed(reader, stream)
+
+
+def _kept(reader: Reader, left: Sequence[Archive]) -> dict[int, str]:
+    """The rows of open cases that stayed although an archive has them. Raises Bad when one was touched."""
+    found: dict[int, str] = {}
+    for row in reader.values(_KEPT, (left[-1].stream, left[-1].seq)):
+        if row[1] in found or not isinstance(row[1], int) or not sound(row, payload_of(reader, row)):
+            raise Bad(number(row[1], past_all=True), "the row that stayed was changed")
+        found[row[1]] = row[11]
+    return found
 
 
 def _end(reader: Reader, stream: str) -> End:

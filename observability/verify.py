@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-__all__ = ["Bad", "Result", "Seal", "check", "key_id", "read_anchor", "read_keys", "signed"]
+__all__ = [
+    "NAMED", "Bad", "Chain", "Result", "Seal", "check", "check_files", "key_id", "read_anchor", "read_event",
+    "read_keys", "signed",
+]  # fmt: skip
 
 GENESIS = "0" * 64
 FIELDS = ("stream", "seq", "at", "type", "schema_version", "tenant", "case_id", "actor", "identity")
+NAMED = re.compile(r"(?P<stream>.+)-(?P<first>\d{12})-(?P<last>\d{12})-(?P<sha256>[0-9a-f]{64})\.jsonl")
 Keys = Mapping[str, Ed25519PublicKey]
 
 
@@ -126,11 +131,14 @@ def _anchored(line: bytes, keys: Keys, before: Sequence[Seal]) -> Seal:
 
 
 @dataclass
-class _Chain:
+class Chain:
+    """A chain as far as it was read. Begun elsewhere than at the start with `seq` and `hash` of what came before it."""
+
     keys: Keys
     anchored: dict[int, Seal] = field(default_factory=dict)
     anchor_end: int = 0
     partial: bool = False
+    last: int | None = None
     stream: str = ""
     seq: int = 0
     hash: str = GENESIS
@@ -140,6 +148,7 @@ class _Chain:
     named: set[str] = field(default_factory=set)
 
     def take(self, row: Mapping[str, Any]) -> None:
+        """The next event. Raises Bad, and what a field of the wrong kind raises."""
         if not self.events:
             self._begin(row)
         self._follow(row)
@@ -155,7 +164,7 @@ class _Chain:
             raise Bad(self.seq, "its seal is missing in the anchor")
 
     def _begin(self, row: Mapping[str, Any]) -> None:
-        self.stream = row["stream"]
+        self.stream = self.stream or row["stream"]
         if self.partial:
             self.seq, self.hash = row["seq"] - 1, row["prev"]
             self.anchored = {seq: seal for seq, seal in self.anchored.items() if seq > self.seq}
@@ -190,6 +199,9 @@ class _Chain:
         self.sealed = self.seq
 
     def finish(self) -> None:
+        """Raises Bad when something is missing at the end, or was erased and nothing says so."""
+        if self.last is not None:
+            self._cut_off(self.last)
         missing = [seq for seq in self.anchored if seq > self.seq]
         if missing:
             raise Bad(self.seq + 1, f"the end is missing: the anchor knows events up to {max(missing)}")
@@ -201,15 +213,29 @@ class _Chain:
         if self.events and not self.sealed:
             raise Bad(self.seq, "no seal covers any of the events")
 
+    def _cut_off(self, last: int) -> None:
+        if (self.seq, self.sealed) != (last, last):
+            raise Bad(self.seq + 1, f"it does not end with the seal {last}, as its name says")
+        self.anchored = {seq: seal for seq, seal in self.anchored.items() if seq <= last}
 
-def check(lines: Iterable[bytes], keys: Keys, anchor: bytes | None = None, partial: bool = False) -> Result:
-    """Check the lines of an export against seals, keys and an anchor file's content; `partial` may begin anywhere."""
-    chain = _Chain(keys, partial=partial)
+
+def check(
+    lines: Iterable[bytes],
+    keys: Keys,
+    anchor: bytes | None = None,
+    partial: bool = False,
+    last: int | None = None,
+) -> Result:
+    """Check the lines of an export against seals, keys and an anchor file's content.
+
+    `partial` may begin anywhere; `last` is the number of the last event of a piece that goes on elsewhere.
+    """
+    chain = Chain(keys, partial=partial, last=last)
     try:
         for seal in [] if anchor is None else read_anchor(anchor, keys):
             chain.anchored[seal.seq], chain.anchor_end = seal, seal.seq
         for line in lines:
-            chain.take(_event(line, chain.seq + 1))
+            chain.take(read_event(line, chain.seq + 1))
         chain.finish()
     except Bad as bad:
         return Result(False, chain.events, chain.sealed, bad.seq, bad.why)
@@ -219,7 +245,8 @@ def check(lines: Iterable[bytes], keys: Keys, anchor: bytes | None = None, parti
     return Result(True, chain.events, chain.sealed)
 
 
-def _event(line: bytes, seq: int) -> dict[str, Any]:
+def read_event(line: bytes, seq: int) -> dict[str, Any]:
+    """One line. Raises Bad when it is no JSON."""
     try:
         event: dict[str, Any] = orjson.loads(line)
     except ValueError:
@@ -233,7 +260,35 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--key", action="append", type=Path, required=True, help="public key in PEM; may be repeated")
     parser.add_argument("--anchor", type=Path, help="the anchor file, kept outside of the database")
     parser.add_argument("--partial", action="store_true", help="the export need not begin with the first event")
+    parser.add_argument("--archive", action="store_true", help="a piece that begins and ends where its name says")
     return parser
+
+
+def read_name(file: Path) -> re.Match[str]:
+    """The parts of an archive's name. Raises ValueError unless it has one, with the hash of its content."""
+    found = NAMED.fullmatch(file.name)
+    if found is None:
+        raise ValueError(f"{file.name} is no name of an archive")
+    with file.open("rb") as content:
+        if hashlib.file_digest(content, "sha256").hexdigest() != found["sha256"]:
+            raise Bad(int(found["first"]), f"the content of {file.name} is not what its name says")
+    return found
+
+
+def check_files(
+    files: Sequence[Path], keys: Keys, anchor: bytes | None = None, *, partial: bool = False, archive: bool = False
+) -> Result:
+    """`check` of files in their order; with `archive`, of pieces that begin and end where their names say.
+
+    Raises OSError, and ValueError when `archive` is said of a file without such a name.
+    """
+    named = []
+    try:
+        named = [read_name(file) for file in files if archive or NAMED.fullmatch(file.name)]
+    except Bad as bad:
+        return Result(False, 0, 0, bad.seq, bad.why)
+    last = int(named[-1]["last"]) if archive else None
+    return check(_lines(files), keys, anchor, partial or archive, last)
 
 
 def _lines(files: Iterable[Path]) -> Iterable[bytes]:
@@ -248,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         keys = read_keys(file.read_bytes() for file in given.key)
         anchor = given.anchor.read_bytes() if given.anchor else None
-        found = check(_lines(given.export), keys, anchor, given.partial)
+        found = check_files(given.export, keys, anchor, partial=given.partial, archive=given.archive)
     except (OSError, ValueError) as exc:
         print(f"cannot check: {exc}", file=sys.stderr)
         return 2

@@ -14,13 +14,11 @@ from interlock.observability.verify import Bad, Keys, Seal
 from interlock.storage.chain import GENESIS
 from interlock.storage.database import Database, Reader
 
-__all__ = ["End", "Walk", "number", "read_on"]
+__all__ = ["COLUMNS", "End", "Walk", "number", "payload_of", "read_on", "sound"]
 
 BATCH = 500
-_ROWS = (
-    "SELECT stream, seq, at, type, schema_version, tenant, case_id, actor, identity, payload_hash, prev, hash"
-    " FROM ledger WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
-)
+COLUMNS = "stream, seq, at, type, schema_version, tenant, case_id, actor, identity, payload_hash, prev, hash"
+_ROWS = f"SELECT {COLUMNS} FROM ledger WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608  # ours
 # Payloads lie in the order of their events, so most are met by reading on; those that are not are looked up.
 _PAYLOADS = "SELECT rowid, tenant, hash, salt, data, erased_at FROM payloads WHERE rowid > ? ORDER BY rowid LIMIT ?"
 _PAYLOAD = "SELECT rowid, tenant, hash, salt, data, erased_at FROM payloads WHERE tenant = ? AND hash = ?"
@@ -57,7 +55,6 @@ class Walk:
     anchor: dict[int, Seal] = field(default_factory=dict)
     keys: Keys = field(default_factory=dict)
     _rowid: int = -1
-    _ahead: dict[tuple[Any, Any], Stored] = field(default_factory=dict)
 
     def read(self, reader: Reader) -> None:
         """Take the next rows. Raises Bad at the first one that is not as it was written."""
@@ -65,16 +62,12 @@ class Walk:
         rows = reader.values(_ROWS, (self.stream, self.seq, size))
         if not rows:
             raise Bad(self.seq + 1, "the row is missing")
-        self._read_payloads(reader, size)
+        found = {(one[1], one[2]): one for one in reader.values(_PAYLOADS, (self._rowid, size))}
+        stored: Stored = ()
         for row in rows:
-            self._take(row, self._ahead.pop((row[5], row[9]), ()) or _looked_up(reader, row))
-
-    def _read_payloads(self, reader: Reader, size: int) -> None:
-        if len(self._ahead) > 4 * BATCH:  # payloads of no event would fill the memory
-            self._ahead.clear()
-        found = reader.values(_PAYLOADS, (self._rowid, size))
-        self._ahead.update(((one[1], one[2]), one) for one in found)
-        self._rowid = found[-1][0] if found else self._rowid
+            stored = found.get((row[5], row[9])) or payload_of(reader, row)
+            self._take(row, stored)
+        self._rowid = stored[0] if stored else self._rowid
 
     def _take(self, row: Stored, stored: Stored) -> None:
         seq, kind, payload, link = row[1], row[3], row[9], row[11]
@@ -168,9 +161,15 @@ def _holds(expected: str, salt: Any, data: Any) -> bool:
         return False
 
 
-def _looked_up(reader: Reader, row: Stored) -> Stored:
+def payload_of(reader: Reader, row: Stored) -> Stored:
+    """The payload of a row, looked up."""
     found = reader.values(_PAYLOAD, (row[5], row[9]))
     return found[0] if found else ()
+
+
+def sound(row: Stored, stored: Stored) -> bool:
+    """Whether a row has its own hash and its payload."""
+    return _follows(row) and bool(stored) and (stored[4] is None or _holds(row[9], stored[3], stored[4]))
 
 
 def _named(data: bytes) -> list[str]:

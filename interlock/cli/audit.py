@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
+from interlock.cli.options import DEFAULT_HOME, By, Home, Json, Policies
 from interlock.cli.output import emit, lines, say
 from interlock.cli.problems import FAILED
 
@@ -18,18 +18,23 @@ app = typer.Typer(help="The ledger: verify, export, keys of the seals, erasure."
 def verify(
     home: Home = DEFAULT_HOME,
     policies: Policies = None,
-    export: Annotated[Path | None, typer.Option("--export", help="Check this export, and no database.")] = None,
+    export: Annotated[
+        list[Path] | None,
+        typer.Option("--export", help="Check this file, and no database; repeated: archives in order, then the rest."),
+    ] = None,
     key: Annotated[
         list[Path] | None, typer.Option("--key", help="Public key for an export, or a folder of them; may be repeated.")
     ] = None,
     anchor: Annotated[Path | None, typer.Option("--anchor", help="Anchor file for an export.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="The export begins after an archive.")] = False,
+    archived: Annotated[bool, typer.Option("--archive", help="The export is an archive, and nothing follows.")] = False,
     as_json: Json = False,
 ) -> None:
     """Read the whole chain again; ends with 1 and names the first bad event when it was touched."""
     from interlock.cli.session import drive, reading
 
-    if export is not None:
-        raise typer.Exit(_verify_export(export, key or [], anchor, as_json))
+    if export:
+        raise typer.Exit(_verify_export(export, key or [], anchor, as_json, partial=partial, archive=archived))
 
     async def work() -> Any:
         async with reading(home, policies=policies) as plane:
@@ -70,11 +75,11 @@ def key(
     as_json: Json = False,
 ) -> None:
     """The public keys of the seals: give them to those who verify. A live engine goes on with its key until it ends."""
-    from interlock.observability.seal import Proof, rotate
+    from interlock.graphs.opening import proof_of
+    from interlock.observability.seal import rotate
     from interlock.settings import Settings
 
-    settings = Settings.load(home)
-    proof = Proof(home, settings.seal_key_file, settings.anchor_file)
+    proof = proof_of(home, Settings.load(home))
     if rotated:
         say(f"the new key is {rotate(proof)}")
     known = proof.keys()
@@ -86,17 +91,39 @@ def key(
     return None
 
 
-def _verify_export(file: Path, keys: list[Path], anchor: Path | None, as_json: bool) -> int:
+@app.command()
+def archive(
+    by: By,
+    home: Home = DEFAULT_HOME,
+    before: Annotated[
+        str | None, typer.Option("--before", help="Events before this time (ISO 8601); else past `retention_days`.")
+    ] = None,
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """Move old events into sealed files. They can be verified together with the rest, and each by itself."""
+    from interlock.cli.change import change
+    from interlock.cli.session import drive
+
+    moved = drive(change(home, "archive", policies=policies, by=by, before=before))["archived"]
+    if as_json:
+        return emit(moved)
+    for file in moved["files"]:
+        print(file)
+    say(f"{moved['events']} events archived; {moved['kept']} of cases that have not ended stay in the database too")
+    return None
+
+
+def _verify_export(files: list[Path], keys: list[Path], anchor: Path | None, as_json: bool, **piece: bool) -> int:
     from interlock.errors import InputError
-    from interlock.observability.verify import check, read_keys
+    from interlock.observability.verify import check_files, read_keys
 
     if not keys:
         raise InputError("an export is checked with a public key", "give --key; `interlock audit key` names them")
     try:
-        files = (file for one in keys for file in (sorted(one.glob("*.pem")) if one.is_dir() else [one]))
-        known = read_keys(each.read_bytes() for each in files)
-        with file.open("rb") as rows:
-            found = check(rows, known, anchor.read_bytes() if anchor else None)
+        pems = (file for one in keys for file in (sorted(one.glob("*.pem")) if one.is_dir() else [one]))
+        known = read_keys(each.read_bytes() for each in pems)
+        found = check_files(files, known, anchor.read_bytes() if anchor else None, **piece)
     except (OSError, ValueError) as exc:
         hint = "give an export, and public keys as `interlock audit key` names them"
         raise InputError(f"the export cannot be checked: {exc}", hint) from exc

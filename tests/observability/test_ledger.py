@@ -82,6 +82,7 @@ def test_the_list_of_events_is_that_of_the_api() -> None:
         inbox.opened/claimed/delegated/decided/completed/expired/escalated lease.taken/released
         limit.reserved/settled/released system.opened/closed switch.set policy.loaded actor.registered
         autonomy.changed access.denied payload.erased seal.made
+        ledger.archived
     """
     pairs = [name.partition(".") for name in api.split()]
     assert set(EVENTS) == {f"{subject}.{verb}" for subject, _, verbs in pairs for verb in verbs.split("/")}

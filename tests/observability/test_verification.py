@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from interlock import errors
 from interlock.observability import verification
 from interlock.observability.ledger import Event, Ledger
+from interlock.observability.walk import Walk, read_on
 from interlock.storage.database import Database
 from interlock.testing import ManualClock
 
@@ -217,13 +218,12 @@ async def test_a_chain_longer_than_a_batch_is_read_whole(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(ledger, 25)
-    walk = verification.Walk
     for size in (1, 2, 5, 24, 25, 26):
-        monkeypatch.setattr(verification, "Walk", partial(walk, size=size))
+        monkeypatch.setattr(verification, "Walk", partial(Walk, size=size))
         assert await ledger.verify() == (True, 25, None, "")
     await asyncio.to_thread(tamper, path, "DELETE FROM ledger WHERE seq IN (13, 14, 15, 16)")
     for size in (1, 4, 6):
-        monkeypatch.setattr(verification, "Walk", partial(walk, size=size))
+        monkeypatch.setattr(verification, "Walk", partial(Walk, size=size))
         assert (await ledger.verify()).first_bad == 13
 
 
@@ -231,8 +231,7 @@ async def test_rows_that_vanish_while_they_are_read_are_missed(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(ledger)
-    monkeypatch.setattr(verification, "Walk", partial(verification.Walk, size=5))
-    read_on = verification.read_on
+    monkeypatch.setattr(verification, "Walk", partial(Walk, size=5))
 
     async def and_vanish(db: Database, walk: Any) -> None:
         await read_on(db, walk)
