@@ -13,6 +13,7 @@ from cedarpy import pst
 
 from interlock.ids import Reason
 from interlock.oversight.actions import Request
+from interlock.oversight.contexts import AGELESS
 from interlock.oversight.slices import Outcome, Slice, policy_set
 from interlock.oversight.statements import Statement, path_of, walk
 
@@ -154,6 +155,8 @@ def _note(values: dict[str, Any], path: list[str], request: Request) -> None:
 
 
 def _shown(value: Any) -> str:
+    if value == AGELESS:
+        return "unknown"
     if isinstance(value, dict) and "__extn" in value:
         return str(value["__extn"]["arg"])
     if isinstance(value, str):
