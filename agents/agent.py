@@ -13,6 +13,7 @@ from langgraph.pregel import Pregel
 from interlock import errors
 from interlock.agents.governed import ungoverned
 from interlock.agents.models import OutputMethod, reachable
+from interlock.agents.retries import mend
 from interlock.money import Money
 from interlock.oversight.actors import Actor
 from interlock.settings import Settings
@@ -61,6 +62,7 @@ class Agent(Actor):
                 f"run= of {self.id} is neither an async function nor a compiled graph",
                 "write `async def run(state, call)`, or call .compile() on the graph",
             )
+        mend(self.run)
 
     @property
     def kind(self) -> Kind:

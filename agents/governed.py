@@ -15,7 +15,7 @@ from langgraph.pregel import Pregel
 from interlock.tools.adopted import adopted
 from interlock.tools.tool import GovernedTool
 
-__all__ = ["ungoverned"]
+__all__ = ["ungoverned", "walk"]
 
 # Tools of well-known packages that only move the conversation or a list in the graph's state.
 _HARMLESS = frozenset(
@@ -35,7 +35,7 @@ def ungoverned(graph: Pregel[Any, Any, Any, Any], internal: frozenset[str] = fro
 
     What a node's own code does is beyond this check; there the credentials, which only the gateway has, are the guard.
     """
-    tools = [thing for thing in _walk(graph) if isinstance(thing, BaseTool)]
+    tools = [thing for thing in walk(graph) if isinstance(thing, BaseTool)]
     return sorted({tool.name for tool in tools if not _accepted(tool, internal)})
 
 
@@ -54,8 +54,8 @@ def _function(tool: BaseTool) -> Any:
     return getattr(tool, "coroutine", None) or getattr(tool, "func", None)
 
 
-def _walk(start: Any) -> Iterator[Any]:
-    """Everything that may hold or be a tool, each object once. `seen` keeps them, lest an id be used again."""
+def walk(start: Any) -> Iterator[Any]:
+    """All at hand that may be or hold a tool or graph, each once. `seen` keeps them, lest an id be used again."""
     left, seen = [start], dict[int, Any]()
     while left:
         thing = left.pop()

@@ -15,7 +15,7 @@ from interlock import errors, ids
 from interlock.agents.agent import Agent
 from interlock.agents.governed import ungoverned
 from interlock.graphs.drive import at_node, site
-from interlock.graphs.safety import make_safe, runnable_of
+from interlock.graphs.safety import check_safe, runnable_of
 from interlock.graphs.workflow import Workflow
 from interlock.tools.adopted import adopt
 from interlock.tools.contract import MARK
@@ -98,7 +98,7 @@ class GovernedWorkflow(Workflow):
         self._node_defaults = replace(builder._node_defaults)
         for name, spec in builder.nodes.items():
             self.nodes[name] = replace(spec, runnable=_wrapped(name, tasks[name], spec.runnable, of))
-        make_safe(self, tasks, writes=bool(of.tools))
+        check_safe(self, tasks, writes=bool(of.tools))
 
 
 def governed(

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from interlock import errors, ids
 from interlock.agents.guardrails import Budget
+from interlock.agents.retries import mend
 from interlock.graphs.assembly import assemble
 from interlock.graphs.compiled import GovernedGraph, govern
-from interlock.graphs.safety import make_safe
+from interlock.graphs.safety import check_safe
 from interlock.graphs.state import channels, extended
 from interlock.graphs.task import ApprovalSpec, Code, TaskSpec, names_of, stages_of
 from interlock.oversight.calendars import Calendar
@@ -165,10 +166,12 @@ class Workflow(StateGraph[Any, Any, Any, Any]):
         """Build the graph. Options are those of `StateGraph.compile`."""
         if not self._assembled:
             assemble(self)  # pyright: ignore[reportArgumentType]  # it knows this file by two names
-            make_safe(self, [*self.tasks, *self.approvals], writes=True)
+            check_safe(self, [*self.tasks, *self.approvals], writes=True)
             self._assembled = True
         options.setdefault("name", self.name)
-        return govern(super().compile(checkpointer, **options))
+        graph = govern(super().compile(checkpointer, **options))
+        mend(graph, *(task.run for task in self.tasks.values()))
+        return graph
 
     def plain_edge(self, start: str | list[str], end: str) -> None:
         """An edge between nodes, past the names of tasks."""

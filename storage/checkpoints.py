@@ -33,6 +33,7 @@ from interlock.storage import checkpoint_rows, delta
 from interlock.storage.checkpoint_rows import Listing, Place, configurable, guarded, page, together
 from interlock.storage.claim import CLAIM, TENANT, Apply, Claim
 from interlock.storage.database import Database
+from interlock.storage.retried import refuse_moved
 from interlock.storage.thread_care import copy_thread, forget_runs, keep_latest
 from interlock.storage.transaction import Reader
 
@@ -241,6 +242,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         return together([store, *(claim.take(task[0]) if claim else ())])
 
     def _load(self, config: RunnableConfig) -> Callable[[Reader], CheckpointTuple | None]:
+        refuse_moved(config)
         place, checkpoint_id = Place.of(_tenant(), config), get_checkpoint_id(config)
         return lambda reader: checkpoint_rows.load(reader, place, checkpoint_id, self.serde)
 
