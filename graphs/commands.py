@@ -85,9 +85,9 @@ class _Commands:
     async def reload(self, by: str = "") -> Any:
         if by:
             self._plane.services.actors.get(by)
-        problems = await self._plane.policies.reload(by)
-        told = [dataclasses.asdict(problem) for problem in problems]
-        return {"taken": not problems, "version": self._plane.policies.version, "problems": told}
+        policies = self._plane.policies
+        told = await _reload(policies, by)
+        return told if policies.shadow is None else {**told, "shadow": await _reload(policies.shadow, by)}
 
 
 def commands(plane: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
@@ -101,6 +101,11 @@ def told(item_ids: Iterable[str], answers: Iterable[Item | errors.InterlockError
     pairs = list(zip(item_ids, answers, strict=True))
     refused = [{"item": one, **answer.error} for one, answer in pairs if isinstance(answer, errors.InterlockError)]
     return {"items": [answer.as_json() for _, answer in pairs if isinstance(answer, Item)], "errors": refused}
+
+
+async def _reload(policies: Any, by: str) -> dict[str, Any]:
+    problems = [dataclasses.asdict(problem) for problem in await policies.reload(by)]
+    return {"taken": not problems, "version": policies.version, "problems": problems}
 
 
 def _case(case: Case) -> dict[str, Any]:

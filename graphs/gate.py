@@ -16,17 +16,22 @@ from interlock.graphs.state import TASKS, emitted, view
 from interlock.graphs.task import ApprovalSpec, TaskSpec
 from interlock.ids import Reason, digest
 from interlock.money import Money
-from interlock.oversight.actions import Request, Verdict
+from interlock.oversight.actions import Request
 from interlock.oversight.escalation import asked_first, opened
 from interlock.oversight.inbox import Item, separated
 from interlock.oversight.items import given_by
 from interlock.oversight.need import with_approvals
 from interlock.oversight.policy import Edition
+from interlock.oversight.replay import Answer, answer_of, recorded
+from interlock.oversight.shadow import difference, step_of, unharmed
 from interlock.tools.edits import edited
 from interlock.tools.tool import performing
 from interlock.tools.waiting import Performance
 
 __all__ = ["approval_node"]
+
+# What a gate tells the policies beside what stands in the row of the decision.
+_ASKED = ("workflow", "requester", "preparers", "autonomy", "authority", "amount", "currency")
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,18 @@ class _Question:
 
 
 @dataclass(frozen=True)
-class _Missing:
-    """A request that may not pass under an edition yet, why, what approvals it wants, and how many were asked."""
+class _Round:
+    """One time that the policies are asked: which edition, with which approvals, what it says; how many were asked."""
 
     policies: Edition
     request: Request
-    verdict: Verdict
-    wanted: Mapping[str, int]
+    granted: list[Item]
+    said: Answer
     stage: int
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Ended:
     """How a gate ended: done or rejected, and why."""
 
     status: str
@@ -77,7 +82,7 @@ def approval_node(gate: ApprovalSpec, schema: type[Any], named: TaskSpec | None 
     return approve
 
 
-async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance: Performance) -> _Answer:
+async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance: Performance) -> _Ended:
     """Ask one person after the other until policy allows it, or somebody or something says no."""
     inbox, used = here.drive.services.inbox, 0
     while True:
@@ -86,42 +91,31 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
         performance.replayed(tuple(closed[used:]), performance.here())
         if (refusal := _refusal(closed)) is not None:
             return refusal
-        granted = await _granted(here, asked)
-        request = with_approvals(asked.request, _counts(granted))
-        policies = here.drive.services.policies.edition
-        verdict, wanted = policies.decide(request), _wanted(policies, gate, request, _counts(granted))
-        if verdict.allowed and not wanted:
-            return _allowed(here, asked, granted, verdict)
-        if not wanted:
-            _note(here, asked, "denied", verdict)
-            return _Answer("rejected", [reason.text for reason in verdict.reasons], "denied")
-        item = next((item for item in items if item.open), None)
-        item = item or _item(here, gate, asked, granted, _Missing(policies, request, verdict, wanted, len(closed)))
-        _note(here, asked, "asked", verdict, item)
+        now = await _asked_now(here, gate, asked, len(closed))
+        if now.said.decision == "allowed":
+            return _allowed(here, gate, asked, now)
+        if now.said.decision == "denied":
+            _note(here, gate, asked, now)
+            return _Ended("rejected", [reason.text for reason in now.said.reasons], "denied")
+        item = next((item for item in items if item.open), None) or _item(here, gate, asked, now)
+        _note(here, gate, asked, now, item)
         await performance.ask(item, performance.here())
         used = len(closed) + 1
 
 
-def _wanted(policies: Edition, gate: ApprovalSpec, request: Request, given: Mapping[str, int]) -> dict[str, int]:
-    """The approvals that gate and policy ask for, stage by stage, as totals; empty when none is missing, or would help.
-
-    A policy that lets the case pass without any approval asks nobody; then the gate does not either.
-    """
-    needed = policies.need(request)
-    if needed is None or not (needed or given):
-        return {}
-    wanted = {name: max(count, needed.get(name, 0)) for name, count in gate.needed.items()}
-    wanted |= {name: count for name, count in needed.items() if name not in wanted}
-    return wanted if any(count > given.get(name, 0) for name, count in wanted.items()) else {}
+async def _asked_now(here: Here, gate: ApprovalSpec, asked: _Question, stage: int) -> _Round:
+    granted = await _granted(here, asked)
+    request, policies = with_approvals(asked.request, _counts(granted)), here.drive.services.policies.edition
+    return _Round(policies, request, granted, answer_of(policies, request, gate=gate.needed), stage)
 
 
-def _refusal(closed: list[Item]) -> _Answer | None:
+def _refusal(closed: list[Item]) -> _Ended | None:
     for item in closed:
         if item.status == "expired":
-            return _Answer("rejected", [f"nobody answered until {item.due}"], "expired")
+            return _Ended("rejected", [f"nobody answered until {item.due}"], "expired")
         if item.decision is not None and item.decision.kind != "approve":
             said = item.decision.why or str(item.decision.value)
-            return _Answer("rejected", [f"{item.decided_by}: {said}"], "rejected")
+            return _Ended("rejected", [f"{item.decided_by}: {said}"], "rejected")
     return None
 
 
@@ -139,28 +133,28 @@ def _counts(granted: list[Item]) -> dict[str, int]:
     return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def _allowed(here: Here, asked: _Question, granted: list[Item], verdict: Verdict) -> _Answer:
+def _allowed(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> _Ended:
     """Policy is content. The approvals are used up by it, unless they are meant for the call that the gate names."""
-    inbox, at = here.drive.services.inbox, here.stamp()
+    inbox, at, granted = here.drive.services.inbox, here.stamp(), now.granted
     if granted and not asked.named:
         here.later(lambda tx: inbox.use(tx, granted, at))
-    _note(here, asked, "allowed", verdict)
-    return _Answer("done", [f"approved by {item.decided_by}" for item in granted] or [r.text for r in verdict.reasons])
+    _note(here, gate, asked, now)
+    why = [f"approved by {item.decided_by}" for item in granted]
+    return _Ended("done", why or [reason.text for reason in now.said.reasons])
 
 
-def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item], missing: _Missing) -> Item:
+def _item(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> Item:
     """The next question: for the first authority of which approvals are missing."""
-    request, verdict, wanted = missing.request, missing.verdict, missing.wanted
-    services, case, counts = here.drive.services, here.drive.case, _counts(granted)
-    authority = next(name for name, count in wanted.items() if count > counts.get(name, 0))
-    excluded = separated(asked.excluded, {one for item in granted for one in item.deciders})
+    services, case, counts = here.drive.services, here.drive.case, _counts(now.granted)
+    authority = next(name for name, count in now.said.need.items() if count > counts.get(name, 0))
+    excluded = separated(asked.excluded, {one for item in now.granted for one in item.deciders})
     people = services.actors.people()
-    who = services.inbox.who(missing.policies, request, authority, excluded, case.tenant)
+    who = services.inbox.who(now.policies, now.request, authority, excluded, case.tenant)
     due, chain = opened(gate.deadlines, here.now(), people)
     nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
     return Item(
         # Counted by what was asked: an approval that no longer holds has an item all the same.
-        id=digest([asked.effect, asked.action["digest"], authority, missing.stage])[:32],
+        id=digest([asked.effect, asked.action["digest"], authority, now.stage])[:32],
         tenant=case.tenant,
         kind="approval",
         case_id=case.case_id,
@@ -172,38 +166,56 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, granted: list[Item],
         digest=str(asked.action["digest"]),
         requester=case.requester,
         authority=authority,
-        need=dict(wanted),
+        need=now.said.need,
         eligible=asked_first(who, chain, people),
-        reasons=[*verdict.reasons, *nobody],
-        evidence={"shown": request.context["args"]},
-        stage=missing.stage,
+        reasons=[*now.said.reasons, *nobody],
+        evidence={"shown": now.request.context["args"]},
+        stage=now.stage,
         due=due,
         chain=chain,
-        given=given_by(granted),
-        policy_version=verdict.version,
-        request=request,
+        given=given_by(now.granted),
+        policy_version=now.said.version,
+        request=now.request,
         excluded=excluded,
         gate=True,
     )
 
 
-def _note(here: Here, asked: _Question, decision: str, verdict: Verdict, item: Item | None = None) -> None:
+def _note(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round, item: Item | None = None) -> None:
+    """Record the decision, what was asked, and how the shadow of the policies would have decided."""
+    said, about = now.said, item.id if item is not None else ""
+    subject = {
+        "tool": asked.action["tool"], "task": asked.task, "effect_key": asked.effect, "money": asked.action["money"],
+    }  # fmt: skip
     here.note(
         "policy.decided",
         actor=here.drive.case.requester,
-        identity=f"{asked.effect}:{decision}:{item.id if item else ''}",
-        tool=asked.action["tool"],
-        task=asked.task,
-        effect_key=asked.effect,
-        decision=decision,
-        reasons=[list(reason) for reason in verdict.reasons],
-        policy_version=verdict.version,
+        identity=f"{asked.effect}:{said.decision}:{about}",
+        **subject,
+        decision=said.decision,
+        reasons=[list(reason) for reason in said.reasons],
+        policy_version=said.version,
         digest=asked.action["digest"],
-        approvals=item.need if item else {},
-        item=item.id if item else None,
-        money=asked.action["money"],
-        request=None,
+        approvals=_counts(now.granted),
+        item=item.id if item is not None else None,
+        request=_recorded(gate, now, item),
     )
+    with unharmed(gate.action):
+        candidate = here.drive.services.policies.candidate
+        told = difference(candidate, now.request, said, gate.needed) if candidate is not None else None
+        if told is not None:
+            identity = f"{asked.effect}:{step_of(told, about)}"
+            more = {**subject, "workflow": here.drive.case.workflow, **told}
+            here.note("policy.shadowed", actor=here.drive.case.requester, identity=identity, **more)
+
+
+def _recorded(gate: ApprovalSpec, now: _Round, item: Item | None) -> dict[str, Any]:
+    """What the policies were asked, for a replay."""
+    context = {name: now.request.context[name] for name in _ASKED}
+    return recorded(
+        context, roles=now.request.roles, totals={}, facts={}, earlier={}, ages={}, args=now.request.context["args"],
+        need=item.need if item is not None else None, gate=gate.needed, action=gate.action,
+    )  # fmt: skip
 
 
 async def _question(

@@ -49,6 +49,7 @@ class Options:
     tenant: str
     home: Path | None
     read_only: bool = False
+    shadow: Any = None
 
 
 async def open_services(options: Options, stack: AsyncExitStack) -> Services:
@@ -64,7 +65,7 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
         if not options.read_only:
             sealer = Sealer(db, ledger, clock=clock, settings=settings, proof=ledger.proof, tenant=options.tenant)
             stack.push_async_callback(sealer.close)
-    policies = await asyncio.to_thread(Policies, options.policies)
+    policies = await asyncio.to_thread(Policies, options.policies, options.shadow)
     switches = await Switches.open(db, ledger, clock)
     inbox = Inbox(db, ledger, policies, actors, clock, options.tenant)
     await inbox.delegations.load()

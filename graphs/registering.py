@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -25,7 +25,7 @@ from interlock.observability.ledger import Event
 from interlock.oversight.actions import ActionSpec, Request
 from interlock.oversight.actors import Actor, Person
 from interlock.oversight.inbox import Item
-from interlock.oversight.policy import Edition, Policies
+from interlock.oversight.policy import Edition, Policies, Problem
 from interlock.tools.untrusted import untrusted_fields
 
 __all__ = ["bind_policies", "compile_for", "raise_problems", "register_code_agents", "tell_edition", "told"]
@@ -114,14 +114,27 @@ def told(services: Services, tenant: str) -> list[Event]:
     described = [_described(actor) for actor in services.actors]
     return [
         first,
+        *_told_shadow(services, tenant),
         *(event("actor.registered", tenant=tenant, data=d, identity=f"actor:{digest(d)}") for d in described),
     ]
 
 
-async def tell_edition(services: Services, tenant: str, edition: Edition, by: str) -> None:
-    """Record that another edition decides from here on, and at whose word: whoever asked for it, or the plane."""
-    data = {**_loaded(edition), "previous": services.policies.version}
+async def tell_edition(services: Services, tenant: str, policies: Policies, edition: Edition, by: str) -> None:
+    """Record that another edition decides, or stands in the shadow, from here on, and at whose word."""
+    data = {**_loaded(edition), "previous": policies.version, **_aside(policies, services)}
     await services.ledger.record(services.ledger.event("policy.loaded", tenant=tenant, actor=by, data=data))
+
+
+def _told_shadow(services: Services, tenant: str) -> list[Event]:
+    shadow = services.policies.shadow
+    if shadow is None:
+        return []
+    data = {**_loaded(shadow), **_aside(shadow, services)}
+    return [services.ledger.event("policy.loaded", tenant=tenant, data=data, identity=f"shadow:{shadow.version}")]
+
+
+def _aside(policies: Policies, services: Services) -> dict[str, Any]:
+    return {"shadow": True} if policies is services.policies.shadow else {}
 
 
 def _loaded(policies: Policies | Edition) -> dict[str, Any]:
@@ -138,13 +151,17 @@ def _described(actor: Actor) -> dict[str, Any]:
 
 
 def raise_problems(policies: Policies) -> None:
-    """Raises PolicyError that names the first problem by file and line, with a suggestion."""
-    problems = policies.edition.problems
+    """Raises PolicyError that names the first problem, of the set or of its shadow, by file and line."""
+    _raise_first(policies.edition.problems, "", "see `interlock policy check`; until then every call is denied")
+    if policies.shadow is not None:
+        hint = "see `interlock policy check --policies` for it; the policies that decide are not touched"
+        _raise_first(policies.shadow.edition.problems, "the shadow is invalid: ", hint)
+
+
+def _raise_first(problems: Sequence[Problem], what: str, hint: str) -> None:
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise errors.PolicyError(
-            f"{problems[0]}{more}", "see `interlock policy check`; until then every call is denied"
-        )
+        raise errors.PolicyError(f"{what}{problems[0]}{more}", hint)
 
 
 def _action(services: Services, entry: Registered, gate: ApprovalSpec) -> ActionSpec:

@@ -90,7 +90,8 @@ class ControlPlane:
         self._beginning = asyncio.Lock()
         self._bound = self._told = self._started = self._closed = False
         services.start_child = self._start_child
-        services.policies.tell = partial(tell_edition, services, options.tenant)
+        for policies in filter(None, (services.policies, services.policies.shadow)):
+            policies.tell = partial(tell_edition, services, options.tenant, policies)
         services.policies.past = services.ledger.export
         services.wake = services.inbox.wake = self._engine.wake
 
@@ -100,6 +101,7 @@ class ControlPlane:
         url: str = DEFAULT_URL,
         *,
         policies: Any = None,
+        shadow: Any = None,
         clock: clocks.Clock | None = None,
         engine: str = "embedded",
         tenant: str = "default",
@@ -107,6 +109,8 @@ class ControlPlane:
         read_only: bool = False,
     ) -> _Opening:
         """Open a database as a plane. `policies`: a folder, a file, {name: text}, or None for the setting.
+
+        `shadow`: policies, given likewise, that are asked beside them; where they differ is recorded.
 
         Raises DatabaseLocked when another engine holds it, StorageError, ConfigurationError.
         """
@@ -120,7 +124,9 @@ class ControlPlane:
         home = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
         settings = settings or Settings.load(home)
         policies = settings.policies if policies is None else policies
-        return _Opening(Options(url, policies, clock or clocks.SystemClock(), settings, tenant, home, read_only))
+        shadow = settings.shadow if shadow is None and not read_only else shadow
+        clock = clock or clocks.SystemClock()
+        return _Opening(Options(url, policies, clock, settings, tenant, home, read_only, shadow))
 
     @classmethod
     async def _open(cls, options: Options) -> ControlPlane:

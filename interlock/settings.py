@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     )
     breaker_seconds: float = Field(default=30.0, gt=0, description="Seconds an open breaker refuses calls.")
     policies: Path | None = Field(default=None, description="File or folder of policies; None takes the shipped set.")
+    shadow: Path | None = Field(default=None, description="File or folder of policies asked beside those that decide.")
     seal_events: int = Field(default=5000, ge=1, description="Events after which the ledger is sealed.")
     seal_seconds: float = Field(default=60.0, gt=0, description="Seconds after which new events are sealed.")
     seal_key_file: Path | None = Field(

@@ -38,11 +38,14 @@ EVENTS: dict[str, Kind] = {
     "context.retrieved": _kind("task query facts snapshot"),
     "context.ingested": _kind("source ingested unchanged skipped snapshot"),
     "model.called": _kind("task agent model input_tokens output_tokens cost seconds status"),
-    # Since version 2 with what the policies were asked; null when the gateway itself, or a gate of a flow, decided.
+    # Since version 2 with what the policies were asked, since 3 of gates as well; null when the gateway itself decided.
     "policy.decided": _kind(
-        "tool task actor effect_key decision reasons policy_version digest approvals item money request", version=2
+        "tool task actor effect_key decision reasons policy_version digest approvals item money request", version=3
     ),
-    "policy.shadowed": _kind("tool task actor effect_key decision reasons policy_version"),
+    # A write that was only imagined; since version 2 also what a shadow set would have decided, then beside `live`.
+    "policy.shadowed": _kind(
+        "tool task actor effect_key workflow decision reasons need policy_version money live", version=2
+    ),
     "tool.intent": _kind("tool task args digest effect effect_key key money attempt"),
     "tool.outcome": _kind("tool task system args digest effect effect_key key status money by seconds error attempt"),
     "inbox.opened": _kind("item kind task authority need due tool digest money"),

@@ -12,7 +12,17 @@ from interlock.oversight.actors import Person
 from interlock.oversight.contexts import person_entities
 from interlock.oversight.slices import Slice
 
-__all__ = ["QUORUM", "approval_request", "candidates", "kept_apart", "need", "owner_id", "separated", "with_approvals"]
+__all__ = [
+    "QUORUM",
+    "approval_request",
+    "candidates",
+    "gate_need",
+    "kept_apart",
+    "need",
+    "owner_id",
+    "separated",
+    "with_approvals",
+]
 
 QUORUM = 2
 # All counts of four authorities, the operator among them.
@@ -29,6 +39,19 @@ def need(part: Slice, authorities: list[str], request: Request) -> dict[str, int
         if part.ask(with_approvals(request, vector)).allowed:
             return {name: count for name, count in vector.items() if count}
     return None
+
+
+def gate_need(needed: Mapping[str, int] | None, own: Mapping[str, int], given: Mapping[str, int]) -> dict[str, int]:
+    """The approvals that a gate itself and the policies ask for, as totals; empty when none is missing or would help.
+
+    `needed` is what the policies ask for. One that lets the case pass without any approval asks nobody; then the gate
+    does not either.
+    """
+    if needed is None or not (needed or given):
+        return {}
+    wanted = {name: max(count, needed.get(name, 0)) for name, count in own.items()}
+    wanted |= {name: count for name, count in needed.items() if name not in wanted}
+    return wanted if any(count > given.get(name, 0) for name, count in wanted.items()) else {}
 
 
 def _given(request: Request, authority: str) -> int:

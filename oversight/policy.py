@@ -12,6 +12,7 @@ from interlock import errors
 from interlock.oversight.actions import ActionSpec, Request, Verdict
 from interlock.oversight.actors import Person
 from interlock.oversight.edition import OPERATOR, Binding, Edition
+from interlock.oversight.shadow import SHADOWED, Differences, Tally
 from interlock.oversight.simulate import REPLAYED, Replay, Simulation
 from interlock.oversight.sources import Source, read_source
 from interlock.oversight.statements import Problem
@@ -27,11 +28,13 @@ class Policies:
     """The edition of the policies that decides now. Everything is denied until `bind` found it valid.
 
     Who asks more than one question about a call keeps the `edition`: another one may be taken at any time.
-    Raises ConfigurationError when the source cannot be read.
+    `shadow` is the source of a candidate that is asked beside it, and decides nothing.
+    Raises ConfigurationError when a source cannot be read.
     """
 
-    def __init__(self, source: Source = None) -> None:
+    def __init__(self, source: Source = None, shadow: Source = None) -> None:
         self._source = source
+        self.shadow = Policies(shadow) if shadow is not None else None
         self._binding: Binding | None = None
         self._refused: list[Problem] = []
         self._turn = asyncio.Lock()
@@ -54,8 +57,17 @@ class Policies:
 
     def bind(self, actions: Iterable[ActionSpec], roles: Collection[str], authorities: Collection[str]) -> None:
         """Generate the schema, validate, and cut the set into slices. May be called again after registrations."""
-        self._binding = Binding(tuple(actions), frozenset(roles), frozenset(authorities))
+        actions = tuple(actions)
+        self._binding = Binding(actions, frozenset(roles), frozenset(authorities))
         self.edition = self._edition(self.edition.files, self.edition.unread)
+        if self.shadow is not None:
+            self.shadow.bind(actions, roles, authorities)
+
+    @property
+    def candidate(self) -> Edition | None:
+        """The edition of the shadow, if there is one and it is valid for what is registered now."""
+        edition = self.shadow.edition if self.shadow is not None else None
+        return edition if edition is not None and not edition.problems else None
 
     async def reload(self, by: str = "") -> list[Problem]:
         """Take what the source holds now if it is valid as a whole, from the next decision on.
@@ -121,17 +133,31 @@ class Policies:
         `candidate` is a source as `ControlPlane.open(policies=)` takes it, `since` a time, or ISO 8601 text. Raises
         PolicyError when the candidate is invalid, ConfigurationError when it cannot be read, InputError.
         """
-        if self.past is None:
-            raise errors.ConfigurationError("these policies have no ledger", "use the policies of a ControlPlane")
+        rows = self._rows(since, REPLAYED)
         edition = await asyncio.to_thread(self._candidate, candidate)
         replay, batch = Replay(edition, workflow), list[Mapping[str, Any]]()
-        async for row in self.past(since=since, types=REPLAYED):
+        async for row in rows:
             batch.append(row)
             if len(batch) == _BATCH:
                 await asyncio.to_thread(replay.take, batch)
                 batch = []
         await asyncio.to_thread(replay.take, batch)
         return replay.report()
+
+    async def shadowed(self, since: datetime | str | None = None, *, workflow: str | None = None) -> Differences:
+        """Where the shadow would have decided otherwise than what decided: the recorded differences, added up.
+
+        Raises InputError.
+        """
+        tally = Tally(workflow)
+        async for row in self._rows(since, SHADOWED):
+            tally.take(row)
+        return tally.report()
+
+    def _rows(self, since: datetime | str | None, types: Collection[str]) -> AsyncIterator[Mapping[str, Any]]:
+        if self.past is None:
+            raise errors.ConfigurationError("these policies have no ledger", "use the policies of a ControlPlane")
+        return self.past(since=since, types=types)
 
     def _candidate(self, source: Source) -> Edition:
         """Another set on the same actions. Raises PolicyError that names the first problem, ConfigurationError."""

@@ -14,8 +14,9 @@ from interlock.ids import Reason
 from interlock.oversight.actions import Request
 from interlock.oversight.contexts import merged
 from interlock.oversight.edition import Edition
+from interlock.oversight.need import gate_need
 
-__all__ = ["Answer", "Unreplayable", "answer_of", "asked_again", "recorded"]
+__all__ = ["Answer", "Unreplayable", "action_of", "answer_of", "asked_again", "recorded"]
 
 Row = Mapping[str, Any]
 
@@ -34,14 +35,23 @@ class Answer:
     version: str
 
 
-def answer_of(edition: Edition, request: Request, need: Mapping[str, int] | None = None) -> Answer:
-    """The answer of an edition. "asked otherwise" of one that asks for other approvals than `need` says."""
-    verdict = edition.decide(request)
-    if verdict.allowed:
-        return Answer("allowed", verdict.reasons, {}, verdict.version)
-    wanted = edition.need(request) or {}
+def answer_of(
+    edition: Edition, request: Request, need: Mapping[str, int] | None = None, gate: Mapping[str, int] | None = None
+) -> Answer:
+    """The answer of an edition. "asked otherwise" of one that asks for other approvals than `need` says.
+
+    `gate` are the approvals that a gate of the flow asks for of its own.
+    """
+    verdict, wanted = edition.decide(request), dict[str, int]()
+    if gate is not None:
+        given = {name: count for name, count in request.context["approvals"].items() if count}
+        wanted = gate_need(edition.need(request), gate, given)
+    elif not verdict.allowed:
+        wanted = edition.need(request) or {}
+    if not wanted:
+        return Answer("allowed" if verdict.allowed else "denied", verdict.reasons, {}, verdict.version)
     asked = "asked" if need is None or wanted == dict(need) else "asked otherwise"
-    return Answer(asked if wanted else "denied", verdict.reasons, wanted, verdict.version)
+    return Answer(asked, verdict.reasons, wanted, verdict.version)
 
 
 def recorded(
@@ -54,14 +64,18 @@ def recorded(
     ages: Mapping[str, int],
     args: Mapping[str, Any] | None,
     need: Mapping[str, int] | None = None,
+    gate: Mapping[str, int] | None = None,
+    action: str = "",
 ) -> dict[str, Any]:
     """A request as data for the ledger, without neutral values; `need` are the approvals that were asked for.
+
+    `gate` are those that a gate of the flow asks for of its own, `action` is its name where that is not the row's tool.
 
     Facts and what was looked up of earlier calls are kept as they are: a zero that was found is no zero by default.
     """
     told = {
         "roles": sorted(roles), "context": _lean({**context, "totals": totals}), "facts": facts, "earlier": earlier,
-        "ages": ages, "need": need,
+        "ages": ages, "need": need, "gate": gate, "action": action,
     }  # fmt: skip
     return {**{name: value for name, value in told.items() if value}, **({} if args is None else {"args": args})}
 
@@ -78,7 +92,7 @@ def asked_again(edition: Edition, row: Row, args: Mapping[str, Any]) -> Request:
     Raises Unreplayable when the edition reads what was not recorded.
     """
     data, told = row["data"], row["data"]["request"]
-    action = str(data["tool"])
+    action = action_of(row)
     facts, earlier = told.get("facts", {}), told.get("earlier", {})
     _check_known(edition, action, facts, {**earlier, "ages": told.get("ages", {})})
     money = data["money"] or {}
@@ -92,10 +106,15 @@ def asked_again(edition: Edition, row: Row, args: Mapping[str, Any]) -> Request:
     return Request(action, str(data["actor"]), frozenset(told.get("roles", ())), system, context)
 
 
+def action_of(row: Row) -> str:
+    """What the policies were asked about: the tool, or the gate of a flow."""
+    return str(row["data"]["request"].get("action") or row["data"]["tool"])
+
+
 def _check_known(edition: Edition, action: str, facts: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
     part = edition.slice(action)
     if part is None:
-        raise Unreplayable(f"no tool {action!r} is registered now")
+        raise Unreplayable(f"no tool or gate {action!r} is registered now")
     for name in sorted(set(part.reads) & part.action.spec.facts.keys() - facts.keys()):
         raise Unreplayable(f"the fact {name!r} of {action} was not recorded")
     for path in (*part.earlier, *part.aged):

@@ -40,8 +40,9 @@ class Attempt:
 
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
     after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls,
-    `read` the tools that this drive has read without a row yet. `number` counts executions from 1, `begun` says whether
-    one has reached the tool. `patience`: until when it waits for a lease, on the loop's clock.
+    `read` the tools that this drive has read without a row yet. `shadowed`: how a candidate of the policies differs.
+    `number` counts executions from 1, `begun` says whether one has reached the tool. `patience`: until when it waits
+    for a lease, on the loop's clock.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Attempt:
     totals: dict[str, Any] = field(default_factory=dict)
     earlier: dict[str, Any] = field(default_factory=dict)
     read: frozenset[str] = frozenset()
+    shadowed: dict[str, Any] | None = None
     patience: float | None = None
     begun: bool = False
     undoes: Row | None = None

@@ -171,12 +171,13 @@ class Gateway:
 
     async def _ask(self, attempt: Attempt, item: Item) -> ToolResult:
         """In a task the question is committed with the interrupt; elsewhere at once."""
-        event, site = self._records.asked(attempt, item), attempt.site
+        events, site = self._records.asked(attempt, item), attempt.site
         items = tuple(known for known in attempt.items if known.id != item.id)
         if site.ns and claim_at(site) is not None:
-            self._ledger.defer(event, site.ns, site.attempt)
+            for event in events:
+                self._ledger.defer(event, site.ns, site.attempt)
         else:
-            await self._ledger.record(event)
+            await self._ledger.record(*events)
         if not site.ns:
             await self.open(item, site)
         return result(attempt, "asked", reasons=attempt.reasons, approval=item.id, items=(*items, item))

@@ -25,6 +25,7 @@ from interlock.tools.history import earlier
 from interlock.tools.kinds import canonical_form
 from interlock.tools.provenance import Provenance
 from interlock.tools.registry import Tools
+from interlock.tools.shadow import Shadow
 from interlock.tools.sources import Recent
 
 if TYPE_CHECKING:
@@ -53,15 +54,17 @@ class Judge:
         clock: Clock,
     ) -> None:
         self.provenance = Provenance(db, tools, clock)
+        self._shadow = Shadow(db, policies, clock)
         self._db, self._tools, self._policies, self._actors = db, tools, policies, actors
         self._inbox, self._switches, self._limits, self._clock = inbox, switches, limits, clock
 
     async def decide(self, attempt: Attempt, ctx: ToolContext, recent: Recall = Recent) -> Item | None:
         """None: the call may run. An item: a person has to be asked. Raises Refused."""
+        attempt.shadowed = None
         self.check_switches(attempt)
         _check_place(attempt)
         attempt.policies = self._policies.edition
-        if self._asks(attempt):
+        if self._asks(attempt) or self._shadow.looks_back(attempt):
             attempt.read = frozenset(call.tool for call in recent().calls)
         attempt.facts = await self._facts(attempt, ctx)
         traced = await self.provenance.trace(attempt, ctx, recent, self._aged(attempt))
@@ -70,9 +73,17 @@ class Judge:
         await self._look_back(attempt)
         attempt.used = []
         attempt.request = self._request(attempt)
-        verdict = self._heard(attempt, attempt.policies.decide(attempt.request))
-        item = None if verdict.allowed else await self._asked(attempt, verdict)
+        try:
+            item = await self._judged(attempt, attempt.request)
+        except Refused:
+            await self._shadow.compare(attempt, "denied")
+            raise
+        await self._shadow.compare(attempt, "asked" if item is not None else "allowed", item)
         return item if item is None or item in attempt.items else await self._with_evidence(item, attempt, ctx, recent)
+
+    async def _judged(self, attempt: Attempt, request: Request) -> Item | None:
+        verdict = self._heard(attempt, attempt.policies.decide(request))
+        return None if verdict.allowed else await self._asked(attempt, verdict)
 
     def check_switches(self, attempt: Attempt) -> None:
         """Raises Refused when the actor, tool, system, workflow or tenant is switched off."""
@@ -111,9 +122,10 @@ class Judge:
         return part.earlier if part is not None else ()
 
     def _aged(self, attempt: Attempt) -> tuple[str, ...]:
-        """The arguments whose age the policies of the tool ask for."""
+        """The arguments whose age the policies of the tool ask for, or a candidate does."""
         part = attempt.policies.slice(attempt.name)
-        return tuple(path.partition(".")[2] for path in part.aged) if part is not None else ()
+        paths = (*(part.aged if part is not None else ()), *self._shadow.aged(attempt))
+        return tuple(dict.fromkeys(path.partition(".")[2] for path in paths))
 
     def _counterparty(self, attempt: Attempt) -> str:
         """The first target of the call, in the one form of its kind: sums per counterparty are kept by it."""

@@ -13,6 +13,7 @@ from interlock.oversight.inbox import Inbox, Item
 from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.oversight.limits import Limits
 from interlock.oversight.replay import recorded
+from interlock.oversight.shadow import step_of
 from interlock.storage.claim import CLAIM, Apply, Claim
 from interlock.storage.database import Database
 from interlock.storage.transaction import Transaction
@@ -58,9 +59,9 @@ class Records:
 
     async def denied(self, attempt: Attempt, reasons: list[Reason]) -> None:
         """Durable before the caller hears of it."""
-        await self._ledger.record(self._decided(attempt, "denied", reasons))
+        await self._ledger.record(*self._decided(attempt, "denied", reasons))
 
-    def asked(self, attempt: Attempt, item: Item) -> Event:
+    def asked(self, attempt: Attempt, item: Item) -> list[Event]:
         """The decision that a person has to be asked; to be committed with the question."""
         return self._decided(attempt, "asked", item.reasons, item)
 
@@ -121,7 +122,7 @@ class Records:
     def read(self, attempt: Attempt, outcome: Outcome, at: str) -> Apply:
         """A read with its decision and outcome, as one unit that may wait for its task's."""
         decided = self._decided(attempt, "allowed", attempt.reasons)
-        events = [decided, *self._outcome_events(attempt, outcome, at)]
+        events = [*decided, *self._outcome_events(attempt, outcome, at)]
 
         def unit(tx: Transaction) -> None:
             if effects.read_once(tx, attempt, outcome, at):
@@ -132,8 +133,9 @@ class Records:
 
     async def shadowed(self, attempt: Attempt) -> Any:
         """Record a write that is only imagined; gives what it gave in the case that this one is a fork of."""
-        event = self._event("policy.shadowed", attempt, "shadowed", {**_decision(attempt, "allowed", attempt.reasons)})
-        await self._ledger.record(event)
+        told = {**_decision(attempt, "allowed", attempt.reasons), **_aside(attempt), "need": {}, "live": None}
+        event = self._event("policy.shadowed", attempt, "shadowed", told)
+        await self._ledger.record(event, *self._differs(attempt, "allowed"))
         return await self._db.read(lambda tx: effects.twin(tx, attempt))
 
     def _intend(self, tx: Transaction, attempt: Attempt) -> None:
@@ -151,7 +153,8 @@ class Records:
         self._inbox.withdraw(tx, attempt.site.tenant, attempt.effect_key)
         if attempt.money is not None:
             self._reserve(tx, attempt, at)
-        tx.append(self._decided(attempt, "allowed", attempt.reasons))
+        for event in self._decided(attempt, "allowed", attempt.reasons):
+            tx.append(event)
         tx.append(self._intent_event(attempt, iso(at)))
 
     def _repeat(self, tx: Transaction, attempt: Attempt, at: str) -> None:
@@ -186,13 +189,21 @@ class Records:
         book = self._limits.settle if outcome.status == "done" else self._limits.release
         book(tx, **where, at=at)
 
-    def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> Event:
+    def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> list[Event]:
+        """The decision, and how the shadow of the policies differs from it."""
         data = {
             **_decision(attempt, decision, reasons), **_subject(attempt), "item": item.id if item else None,
             "request": _request(attempt, decision, reasons, item),
         }  # fmt: skip
         told = digest([decision, attempt.digest, attempt.approvals, [r.policy for r in reasons]])[:16]
-        return self._event("policy.decided", attempt, f"decided:{told}", data)
+        return [self._event("policy.decided", attempt, f"decided:{told}", data), *self._differs(attempt, decision)]
+
+    def _differs(self, attempt: Attempt, decision: str) -> list[Event]:
+        told = attempt.shadowed
+        if told is None or told["live"]["decision"] != decision:
+            return []
+        data = {**_decision(attempt, decision, attempt.reasons), **_aside(attempt), **told}
+        return [self._event("policy.shadowed", attempt, step_of(told, attempt.digest, attempt.approvals), data)]
 
     def _intent_event(self, attempt: Attempt, at: str) -> Event:
         data = {
@@ -230,6 +241,10 @@ def _decision(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[st
         "effect_key": attempt.effect_key, "decision": decision, "reasons": [list(reason) for reason in reasons],
         "policy_version": attempt.version,
     }  # fmt: skip
+
+
+def _aside(attempt: Attempt) -> dict[str, Any]:
+    return {"workflow": attempt.site.workflow, "money": attempt.amount}
 
 
 def _undone(attempt: Attempt) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies, Workflow
+from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies, Shadow, Workflow
 from interlock.cli.output import emit, page, pairs, plain
 
 app = typer.Typer(help="Cases: list, show, cancel, pause, resume, fork.", invoke_without_command=True)
@@ -74,10 +74,11 @@ def cancel(
     home: Home = DEFAULT_HOME,
     comment: Comment = "",
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """End a case now; effects in flight are waited for."""
-    _change(home, "cancel", policies, as_json, case_id=case, by=by, comment=comment)
+    _change(home, "cancel", policies, as_json, shadow=shadow, case_id=case, by=by, comment=comment)
 
 
 @app.command()
@@ -100,10 +101,11 @@ def resume(
     home: Home = DEFAULT_HOME,
     comment: Comment = "",
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """Drive a paused case again, until it has settled."""
-    _change(home, "resume", policies, as_json, case_id=case, by=by, comment=comment)
+    _change(home, "resume", policies, as_json, shadow=shadow, case_id=case, by=by, comment=comment)
 
 
 @app.command()
@@ -114,10 +116,13 @@ def fork(
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="From this checkpoint; else the last.")] = None,
     comment: Comment = "",
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """A new case from a checkpoint of another; its writing tools act in shadow: nothing happens outside."""
-    _change(home, "fork", policies, as_json, case_id=case, checkpoint_id=checkpoint, by=by, comment=comment)
+    _change(
+        home, "fork", policies, as_json, shadow=shadow, case_id=case, checkpoint_id=checkpoint, by=by, comment=comment
+    )
 
 
 def _change(home: Any, command: str, policies: Any, as_json: bool, **params: Any) -> None:

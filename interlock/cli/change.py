@@ -22,10 +22,12 @@ _HANDS = frozenset({"claim", "release", "delegate"})  # they move items between 
 Engine = Callable[..., Awaitable[Any]]
 
 
-async def change(home: Path, command: str, *, policies: Path | None = None, **params: Any) -> Any:
+async def change(
+    home: Path, command: str, *, policies: Path | None = None, shadow: Path | None = None, **params: Any
+) -> Any:
     """Run a command of the engine and return its answer; the cases it touched are driven until they have settled.
 
-    A live engine decides by its own policies; `policies` are those of the one that is made here when none lives.
+    A live engine decides by its own policies; `policies` and `shadow` are for the one that is made when none lives.
 
     Raises NotFound when the home has no database, and whatever the command raises.
     """
@@ -34,20 +36,20 @@ async def change(home: Path, command: str, *, policies: Path | None = None, **pa
     lock = EngineLock(home)
     while (address := lock.holder()) is not None:
         try:
-            return await _sent(home, address, command, policies, params)
+            return await _sent(home, address, command, policies or shadow, params)
         except Stopping:
             if not await _gone(lock, address):
                 raise
-    async with working(home, policies=policies) as plane:
+    async with working(home, policies=policies, shadow=shadow) as plane:
         await plane.ready()
         known = commands(plane)
         return await _settled(lambda name, **given: known[name](**given), command, params)
 
 
-async def _sent(home: Path, address: Address, command: str, policies: Path | None, params: Mapping[str, Any]) -> Any:
+async def _sent(home: Path, address: Address, command: str, sets: Path | None, params: Mapping[str, Any]) -> Any:
     """Raises Stopping while nothing has been done yet; what stops after that is Unreachable."""
     say(f"sent to the engine of {home} (pid {address.pid})")
-    if policies is not None:
+    if sets is not None:
         say("it decides by its own policies; change those and say `interlock policy reload`")
     answer = await send(address, command, **params)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies, Shadow
 from interlock.cli.output import emit, say, table
 from interlock.cli.problems import FAILED
 
@@ -17,7 +17,7 @@ DEMO_HOME = DEFAULT_HOME / "demo"
 _WORKFLOW, _REQUESTER = "maintenance", "person:requester"
 
 
-def demo(home: Home = DEMO_HOME, policies: Policies = None, as_json: Json = False) -> None:
+def demo(home: Home = DEMO_HOME, policies: Policies = None, shadow: Shadow = None, as_json: Json = False) -> None:
     """Show the maintenance workflow on sample data.
 
     Runs the sample alerts of the reference enterprise, and shows what came of them and where to look next.
@@ -30,7 +30,7 @@ def demo(home: Home = DEMO_HOME, policies: Policies = None, as_json: Json = Fals
     inputs = read_inputs(str(sample / "alerts.csv"))
 
     async def work() -> Any:
-        async with working(home, policies=policies, reference=sample) as plane:
+        async with working(home, policies=policies, shadow=shadow, reference=sample) as plane:
             outcome = await run_batch(plane, _WORKFLOW, inputs, requester=_REQUESTER)
             waiting = await plane.inbox.list(limit=5)
             return outcome, await plane.metrics.summary(_WORKFLOW), waiting.items

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies
+from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies, Shadow
 from interlock.cli.output import emit, page, pairs
 
 app = typer.Typer(help="What waits for people: approvals, tasks, exceptions.", invoke_without_command=True)
@@ -117,6 +117,7 @@ def decide(
     comment: Comment = "",
     digest: Digest = None,
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """Answer approvals or exceptions; their cases go on at once. Many are answered one by one: each is checked."""
@@ -125,13 +126,13 @@ def decide(
         raise typer.BadParameter("give ids, or --all with --tool and --max")
     if len(ids) == 1:
         said = {"decision": answer, "by": by, "comment": comment, "digest": digest}
-        return _change(home, "decide", policies, as_json, item_id=ids[0], **said)
+        return _change(home, "decide", policies, as_json, shadow=shadow, item_id=ids[0], **said)
     if digest is not None:
         raise typer.BadParameter("a digest is that of one item", param_hint="--digest")
     from interlock.cli.bulk import answer_many, open_approvals
 
     ids = open_approvals(home, policies, tool, most) if every else ids
-    return answer_many(home, policies, ids, as_json, decision=answer, by=by, comment=comment)
+    return answer_many(home, policies, ids, as_json, shadow=shadow, decision=answer, by=by, comment=comment)
 
 
 def claim(item: Id, by: By, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
@@ -171,11 +172,12 @@ def complete(
     home: Home = DEFAULT_HOME,
     comment: Comment = "",
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """Hand in the output of a task."""
     value = _parsed(output, "--output")
-    _change(home, "complete", policies, as_json, item_id=item, output=value, by=by, comment=comment)
+    _change(home, "complete", policies, as_json, shadow=shadow, item_id=item, output=value, by=by, comment=comment)
 
 
 def _decision(approve: bool, reject: str | None, edit: str | None, respond: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DEFAULT_HOME", "By", "Comment", "Cursor", "Home", "Json", "Limit", "Policies", "Workflow"]
+__all__ = ["DEFAULT_HOME", "By", "Comment", "Cursor", "Home", "Json", "Limit", "Policies", "Shadow", "Workflow"]
 
 Home = Annotated[Path, typer.Option("--home", envvar="INTERLOCK_HOME", help="Folder of the database.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -17,6 +17,9 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many t
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Where the last page ended.")]
 Policies = Annotated[
     Path | None, typer.Option("--policies", help="Folder or file of Cedar policies; else as set, or shipped.")
+]
+Shadow = Annotated[
+    Path | None, typer.Option("--shadow", help="Policies asked beside those that decide; differences are recorded.")
 ]
 Workflow = Annotated[str | None, typer.Option("--workflow", help="Of this workflow only.")]
 

@@ -17,6 +17,7 @@ from interlock.oversight.actors import Person
 from interlock.oversight.boundaries import Boundary, boundaries
 from interlock.oversight.inbox import separated
 from interlock.oversight.policy import Problem, Request
+from interlock.oversight.shadow import Differences
 from interlock.oversight.simulate import Simulation
 from interlock.plane import ControlPlane
 from interlock.tools import effects
@@ -31,6 +32,7 @@ __all__ = [
     "explained_call",
     "explained_item",
     "reloaded",
+    "shadowed",
     "simulated",
 ]
 
@@ -142,12 +144,23 @@ async def simulated(
         return await plane.policies.simulate(candidate, since, workflow=workflow)
 
 
+async def shadowed(home: Path, policies: Path | None, since: str | None, workflow: str | None) -> Differences:
+    """Where the shadow of a home's policies would have decided otherwise. Raises InputError, NotFound."""
+    async with reading(home, policies=policies) as plane:
+        return await plane.policies.shadowed(since, workflow=workflow)
+
+
 async def reloaded(home: Path, by: str = "") -> dict[str, Any]:
     """Whether the live engine took its policies again, the version that decides now, and the problems.
 
     Raises NotFound when no engine lives: the next one reads them anyway.
     """
     answer: dict[str, Any] = await send(_engine(home), "reload", by=by)
+    told = {name: _reloaded(part) for name, part in answer.items() if name == "shadow"}
+    return {**_reloaded(answer), **told}
+
+
+def _reloaded(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "problems": [Problem(**problem) for problem in answer["problems"]]}
 
 

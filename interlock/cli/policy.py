@@ -127,18 +127,46 @@ def simulate(
     emit(found) if as_json else _tell(found)
 
 
+@app.command()
+def shadowed(
+    since: Annotated[str | None, typer.Option("--since", help="Calls from this time on (ISO 8601).")] = None,
+    workflow: Workflow = None,
+    home: Home = DEFAULT_HOME,
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """Where the set of --shadow would have decided otherwise than what decided, by workflow, tool and rule.
+
+    Each call counts once, as its first difference. JSON gives money in minor units.
+    """
+    from interlock.cli.policies import shadowed as recorded
+    from interlock.cli.session import drive
+
+    found = drive(recorded(home, policies, since, workflow))
+    if as_json:
+        emit(found)
+        return
+    versions = ", ".join(f"{version} ({count})" for version, count in found.versions.items()) or "no shadow"
+    say(f"shadow {versions}: {found.changed} calls in {found.cases} cases were decided otherwise")
+    _tell_changes(found)
+
+
 def _tell(found: Any) -> None:
     say(f"candidate {found.version}: {found.changed} of {found.calls} calls in {found.cases} cases would change")
+    _tell_changes(found)
+    for why, count in found.skipped.items():
+        say(f"cannot be replayed: {count}: {why}")
+    for kind, count in found.outside.items():
+        say(f"not replayed: {count}: no policy decided, but {kind}")
+
+
+def _tell_changes(found: Any) -> None:
     table(("before", "after", "calls", "money"), [_shifted(s) for s in found.outcomes])
     if found.shifts:
         table(("by", "name", "before", "after", "calls", "money"), [(s.by, s.name, *_shifted(s)) for s in found.shifts])
         examples = [(e.case_id, e.effect_key, e.tool, e.before, e.after) for e in found.examples]
         table(("case", "call", "tool", "before", "after"), examples)
         say("why: interlock policy explain --call CALL --policies CANDIDATE; or --json here")
-    for why, count in found.skipped.items():
-        say(f"cannot be replayed: {count}: {why}")
-    if found.outside:
-        say(f"not replayed: {found.outside}: decisions of the gateway itself, and of gates")
 
 
 def _shifted(shift: Any) -> tuple[str, str, int, str]:
@@ -192,14 +220,20 @@ def reload(home: Home = DEFAULT_HOME, by: Who = "", as_json: Json = False) -> No
     from interlock.cli.session import drive
 
     answer = drive(reloaded(home, by))
+    sets = {"policies": answer} | ({"shadow": answer["shadow"]} if "shadow" in answer else {})
     if as_json:
         emit(answer)
     else:
-        for problem in answer["problems"]:
-            print(problem)
-        say(f"policies: {'now' if answer['taken'] else 'not taken; still'} version {answer['version']}")
-    if not answer["taken"]:
+        _tell_taken(sets)
+    if not all(one["taken"] for one in sets.values()):
         raise typer.Exit(FAILED)
+
+
+def _tell_taken(sets: dict[str, Any]) -> None:
+    for name, one in sets.items():
+        for problem in one["problems"]:
+            print(problem)
+        say(f"{name}: {'now' if one['taken'] else 'not taken; still'} version {one['version']}")
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies
+from interlock.cli.options import DEFAULT_HOME, Home, Json, Policies, Shadow
 from interlock.cli.output import emit, pairs, say
 from interlock.cli.problems import FAILED, WAITS
 
@@ -29,6 +29,7 @@ def run(
     limit: Count = None,
     concurrency: Slots = None,
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """Run a workflow on a file of inputs.
@@ -44,7 +45,8 @@ def run(
     inputs = read_inputs(source)
 
     async def work() -> Any:
-        async with working(home, policies=policies, reference=reference, concurrency=concurrency) as plane:
+        sets = {"policies": policies, "shadow": shadow}
+        async with working(home, **sets, reference=reference, concurrency=concurrency) as plane:
             return await run_batch(plane, workflow, inputs, requester=requester, wait=wait, limit=limit)
 
     outcome = drive(work())

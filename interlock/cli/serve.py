@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Home, Policies
+from interlock.cli.options import DEFAULT_HOME, Home, Policies, Shadow
 from interlock.cli.output import say
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ Reference = Annotated[Path | None, typer.Option("--reference", help="Folder of t
 Config = Annotated[Path, typer.Option("--config", help="The langgraph.json of the project.")]
 
 
-def serve(home: Home = DEFAULT_HOME, port: Port = 8700, policies: Policies = None, reference: Reference = None) -> None:
+def serve(
+    home: Home = DEFAULT_HOME,
+    port: Port = 8700,
+    policies: Policies = None,
+    shadow: Shadow = None,
+    reference: Reference = None,
+) -> None:
     """Serve a home over HTTP on 127.0.0.1.
 
     Drives its cases, and answers under /control, until it is stopped.
@@ -33,7 +39,7 @@ def serve(home: Home = DEFAULT_HOME, port: Port = 8700, policies: Policies = Non
     from interlock.server.app import create_app
 
     async def work() -> None:
-        async with working(home, policies=policies, reference=reference) as plane:
+        async with working(home, policies=policies, shadow=shadow, reference=reference) as plane:
             await plane.ready()
             say(f"serving {home} at http://127.0.0.1:{port}")
             config = uvicorn.Config(create_app(plane), host="127.0.0.1", port=port, log_level="warning")
@@ -54,7 +60,11 @@ async def _until_stopped(server: Server) -> None:
 
 
 def dev(
-    home: Home = DEFAULT_HOME, port: Port = 2024, config: Config = Path("langgraph.json"), policies: Policies = None
+    home: Home = DEFAULT_HOME,
+    port: Port = 2024,
+    config: Config = Path("langgraph.json"),
+    policies: Policies = None,
+    shadow: Shadow = None,
 ) -> None:
     """Open the graphs in Studio.
 
@@ -70,6 +80,7 @@ def dev(
         raise ConfigurationError(f"there is no {config}", "name the langgraph.json of your project with --config")
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--host", "127.0.0.1", "--port", str(port), "--no-browser"]
     surroundings = {**os.environ, "INTERLOCK_HOME": str(home), "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
-    surroundings |= {"INTERLOCK_POLICIES": str(policies.resolve())} if policies is not None else {}
+    sets = {"INTERLOCK_POLICIES": policies, "INTERLOCK_SHADOW": shadow}
+    surroundings |= {name: str(folder.resolve()) for name, folder in sets.items() if folder is not None}
     ended = subprocess.run([*command, "--config", str(config)], env=surroundings, check=False)  # noqa: S603  # our own command
     raise typer.Exit(ended.returncode)

@@ -34,14 +34,19 @@ async def reading(home: Path, *, policies: Path | None = None) -> AsyncIterator[
 
 @asynccontextmanager
 async def working(
-    home: Path, *, policies: Path | None = None, reference: Path | None = None, concurrency: int | None = None
+    home: Path,
+    *,
+    policies: Path | None = None,
+    shadow: Path | None = None,
+    reference: Path | None = None,
+    concurrency: int | None = None,
 ) -> AsyncIterator[ControlPlane]:
     """The plane of a home with its project, as the one engine of that home. Raises DatabaseLocked."""
     settings = Settings.load(home)
     if concurrency is not None:
         settings = settings.model_copy(update={"concurrency": concurrency})
     async with (
-        ControlPlane.open(database(home), policies=policies, settings=settings) as plane,
+        ControlPlane.open(database(home), policies=policies, shadow=shadow, settings=settings) as plane,
         settings.resolve("project")(plane, reference=reference),
         _reloading(plane),
     ):
@@ -67,17 +72,20 @@ async def _reloading(plane: ControlPlane) -> AsyncIterator[None]:
 
 
 async def _reload(plane: ControlPlane) -> None:
-    problems = await plane.policies.reload()
-    for problem in problems:
-        say(str(problem))
-    version = plane.policies.version
-    say(f"policies: {'not taken; still' if problems else 'now'} version {version}")
+    named = {"policies": plane.policies, "shadow": plane.policies.shadow}
+    for name, policies in named.items():
+        if policies is None:
+            continue
+        problems = await policies.reload()
+        for problem in problems:
+            say(str(problem))
+        say(f"{name}: {'not taken; still' if problems else 'now'} version {policies.version}")
 
 
 @asynccontextmanager
 async def modelled(home: Path, *, policies: Path | None = None) -> AsyncIterator[ControlPlane]:
     """The project of a home on a plane in memory: to look at tools, actors, workflows and policies."""
-    settings = Settings.load(home)
+    settings = Settings.load(home).model_copy(update={"shadow": None})
     async with (
         ControlPlane.open(":memory:", policies=policies, settings=settings) as plane,
         settings.resolve("project")(plane, reference=None),

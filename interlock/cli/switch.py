@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, Comment, Home, Json, Policies
+from interlock.cli.options import DEFAULT_HOME, Comment, Home, Json, Policies, Shadow
 from interlock.cli.output import emit, page, say
 
 Target = Annotated[str | None, typer.Argument(help="agent:x, tool:y, system:z, workflow:w, tenant:t or all.")]
@@ -23,6 +23,7 @@ def switch(
     by: Who = None,
     comment: Comment = "",
     policies: Policies = None,
+    shadow: Shadow = None,
     as_json: Json = False,
 ) -> None:
     """Turn actors, tools, systems or all off and on.
@@ -33,7 +34,7 @@ def switch(
         return _list(home, policies, as_json)
     if state is None or by is None:
         raise typer.BadParameter("give TARGET, a state (on, off, drain) and --by")
-    return _set(home, policies, (target, state, by, comment), as_json)
+    return _set(home, {"policies": policies, "shadow": shadow}, (target, state, by, comment), as_json)
 
 
 def _list(home: Any, policies: Any, as_json: bool) -> None:
@@ -47,12 +48,12 @@ def _list(home: Any, policies: Any, as_json: bool) -> None:
     page(found, None, as_json, _COLUMNS, [(s.target, s.state, s.by, s.comment, s.at) for s in found])
 
 
-def _set(home: Any, policies: Any, wanted: tuple[str, str, str, str], as_json: bool) -> None:
+def _set(home: Any, sets: dict[str, Any], wanted: tuple[str, str, str, str], as_json: bool) -> None:
     from interlock.cli.change import change
     from interlock.cli.session import drive
 
     target, state, by, comment = wanted
-    drive(change(home, "switch", policies=policies, target=target, state=state, by=by, comment=comment))
+    drive(change(home, "switch", **sets, target=target, state=state, by=by, comment=comment))
     say(f"{target} is {state}")
     if as_json:
         emit({"target": target, "state": state, "by": by, "comment": comment})
