@@ -161,20 +161,42 @@ class Reading:
         """The results of a case's calls. An echo of what any of the cases has sent out is in nobody's name."""
         others = [call for case_id, calls in self._calls.items() if case_id != seen.case_id for call in calls]
         others.sort(key=lambda call: call.begun, reverse=True)
-        sent = Sent()
+        heard = _Heard()
         for call in self._calls[seen.case_id]:
             while others and others[-1].begun <= call.at:
-                sent.add(leaves(others.pop().args))
-            sent.add(leaves(call.args))
-            self._call(seen, call, sent)
+                heard.sent.add(leaves(others.pop().args))
+            self._call(seen, call, heard)
 
-    def _call(self, seen: Seen, call: Call, sent: Sent) -> None:
+    def _call(self, seen: Seen, call: Call, heard: _Heard) -> None:
         spec = self._tools.get(call.tool) if call.tool in self._tools else None
         source = Source("output", call.tool, call.at, True, seen.case_id)
         typed, doubtful = _split(call.result, _untrusted_output(spec))
         seen.said += [Said(text, source._replace(trusted=False)) for text in doubtful]
         kinds = spec.output_kinds if spec is not None else {}
-        seen.said += [Said(text, source, _kind(path, kinds)) for path, text in typed if not sent.made_of(text)]
+        told = [Said(text, source, _kind(path, kinds)) for path, text in typed]
+        seen.said += heard.new(call, told)
+
+
+class _Heard:
+    """What has been sent out so far, and what tools had said of their own before."""
+
+    def __init__(self) -> None:
+        self.sent = Sent()
+        self._known: set[tuple[str, str, str | None]] = set()
+
+    def new(self, call: Call, told: list[Said]) -> list[Said]:
+        """What a tool says of its own: what was never sent out, or what it had said before and is not told now."""
+        self.sent.add(leaves(call.args))
+        mine = [one for one in told if not self.sent.made_of(one.text) or self._again(call, one)]
+        self._known |= {(call.tool, one.text, one.kind) for one in mine}
+        return mine
+
+    def _again(self, call: Call, one: Said) -> bool:
+        if (call.tool, one.text, one.kind) not in self._known:
+            return False
+        own = Sent()
+        own.add(leaves(call.args))
+        return not own.made_of(one.text)
 
 
 def _untrusted_output(spec: ToolSpec | None) -> set[Path]:

@@ -86,6 +86,29 @@ async def test_a_price_is_good_for_an_hour_and_again_once_it_is_read_again(one: 
     assert (await order(one, "4.50", 2)).status == "done"
 
 
+async def test_an_echo_makes_nothing_fresh(one: Plant, clock: Hands) -> None:
+    """The agent sends the old price to a tool that gives it back, and stores it and reads it again."""
+    stored: list[str] = []
+
+    def store(text: str) -> dict[str, str]:
+        stored.append(text)
+        return {"stored": text}
+
+    def load() -> dict[str, str]:
+        return {"stored": stored[-1]}
+
+    one.tools.register(store, name="note.store", effect="read")
+    one.tools.register(load, name="note.load", effect="read")
+    one.bind()
+    await one.case()
+    await read(one, "bolt")
+    clock.at += timedelta(hours=2)
+    for slot in (0, 1):
+        for name, args in (("note.store", {"text": "4.50"}), ("note.load", {}), ("note.store", {"text": "4.50"})):
+            assert (await one.gateway.call(name, args, one.site(), slot=f"{slot}{len(stored)}")).status == "done"
+        assert (await order(one, "4.50", slot)).status == "denied"
+
+
 async def test_what_has_no_source_has_no_age(one: Plant) -> None:
     await one.case()
     for slot, price in enumerate(("9.99", "", [], ["4.50", "9.99"])):
@@ -186,7 +209,8 @@ def test_a_misspelt_argument_is_found(one: Plant) -> None:
     one.policies = type(one.policies)({"test.cedar": FRESH.replace("ages.price", "ages.prise")})
     one.policies.bind(one.tools.actions(), set(), set())
     (problem,) = one.policies.check()
-    assert (problem.line, "context has no ages.prise" in problem.message, "price" in problem.suggestion) == (4, True, True)
+    assert (problem.line, problem.message) == (4, "context has no ages.prise")
+    assert "price" in problem.suggestion
 
 
 @given(st.lists(st.integers(-(10**6), 10**6), max_size=4))
