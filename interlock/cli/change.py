@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from interlock.graphs.engine.remote import Stopping, send
 __all__ = ["change"]
 
 _SETTLES_S = 60.0
-_GLANCES, _GLANCE_S = 50, 0.1
+_GLANCES, _GLANCE_S = 400, 0.1  # an engine drains for half a minute, see drain_s
 _HANDS = frozenset({"claim", "release", "delegate"})  # they move items between people, and no case
 Engine = Callable[..., Awaitable[Any]]
 
@@ -33,29 +34,49 @@ async def change(
     """
     if not (home / "interlock.db").exists():
         raise errors.NotFound(f"there is no database in {home}", "start with `interlock demo`, or name it with --home")
-    lock = EngineLock(home)
+    work, lock = _Work(command, params), EngineLock(home)
     while (address := lock.holder()) is not None:
+        _say_where(home, address, policies or shadow)
         try:
-            return await _sent(home, address, command, policies or shadow, params)
-        except Stopping:
-            if not await _gone(lock, address):
+            return await work.by(partial(send, address))
+        except errors.Unreachable as exc:
+            if not (work.can_go_on_after(exc) and await _gone(lock, address)):
                 raise
     async with working(home, policies=policies, shadow=shadow) as plane:
         await plane.ready()
         known = commands(plane)
-        return await _settled(lambda name, **given: known[name](**given), command, params)
+        return await work.by(lambda name, **given: known[name](**given))
 
 
-async def _sent(home: Path, address: Address, command: str, sets: Path | None, params: Mapping[str, Any]) -> Any:
-    """Raises Stopping while nothing has been done yet; what stops after that is Unreachable."""
+class _Work:
+    """A command, and the cases it touches until they have settled. Where one engine stops, the next goes on."""
+
+    def __init__(self, command: str, params: Mapping[str, Any]) -> None:
+        self._command, self._params = command, params
+        self._answer: Any = None
+        self._told = False
+        self._unsettled: list[str] = []
+
+    async def by(self, engine: Engine) -> Any:
+        """Give the command, unless an engine has taken it already, and wait for its cases; gives its answer."""
+        if not self._told:
+            self._answer = await engine(self._command, **self._params)
+            self._told = True
+            self._unsettled = [] if self._command in _HANDS else _touched(self._answer)
+        while self._unsettled:
+            settled = await engine("wait", case_id=self._unsettled[0], until="settled", timeout=_SETTLES_S)
+            say(f"case {self._unsettled.pop(0)} is {settled['status']}")
+        return self._answer
+
+    def can_go_on_after(self, exc: errors.Unreachable) -> bool:
+        """Whether it is known what the engine did: nothing, or the whole command."""
+        return self._told or isinstance(exc, Stopping)
+
+
+def _say_where(home: Path, address: Address, policies: Path | None) -> None:
     say(f"sent to the engine of {home} (pid {address.pid})")
-    if sets is not None:
+    if policies is not None:
         say("it decides by its own policies; change those and say `interlock policy reload`")
-    answer = await send(address, command, **params)
-    try:
-        return await _followed(lambda name, **given: send(address, name, **given), command, answer)
-    except Stopping as exc:
-        raise errors.Unreachable(exc.message, "it was told; look at the case") from exc
 
 
 async def _gone(lock: EngineLock, address: Address) -> bool:
@@ -65,18 +86,6 @@ async def _gone(lock: EngineLock, address: Address) -> bool:
             return True
         await asyncio.sleep(_GLANCE_S)
     return False
-
-
-async def _settled(engine: Engine, command: str, params: Mapping[str, Any]) -> Any:
-    return await _followed(engine, command, await engine(command, **params))
-
-
-async def _followed(engine: Engine, command: str, answer: Any) -> Any:
-    """Wait for the cases that a command touched."""
-    for case in () if command in _HANDS else _touched(answer):
-        settled = await engine("wait", case_id=case, until="settled", timeout=_SETTLES_S)
-        say(f"case {case} is {settled['status']}")
-    return answer
 
 
 def _touched(answer: Any) -> list[str]:
