@@ -187,7 +187,7 @@ def test_a_live_engine_takes_the_commands_and_a_second_one_is_refused(
 
 
 def wait_for_engine(home: Path, cli: Any) -> None:
-    for _ in range(400):
+    for _ in range(1200):
         if (home / "engine.json").exists():
             return
         time.sleep(0.05)

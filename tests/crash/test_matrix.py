@@ -15,6 +15,7 @@ from tests.crash.forks import forkers
 from tests.crash.killable import SUBJECT, WORKFLOWS
 from tests.crash.lives import Left, diary, lives
 
+pytestmark = pytest.mark.timeout(540)
 AT_ONCE = 2
 LIVES, HUNTS = 5, 8
 EFFECTS = [("order", SUBJECT), ("pay", SUBJECT), ("post", SUBJECT)]

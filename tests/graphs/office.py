@@ -112,6 +112,12 @@ async def events(plane: ControlPlane, case_id: str | None = None, *types: str) -
     return [e async for e in plane.ledger.export(case_id=case_id) if not types or e["type"] in types]
 
 
+async def asked_to_drain(plane: ControlPlane, case_id: str) -> None:
+    """Return when the drive of a case has been told to end at its next step."""
+    while not plane._engine._controls[case_id].drain_requested:  # noqa: ASYNC110  # a flag of LangGraph's
+        await asyncio.sleep(0.001)
+
+
 async def only_item(plane: ControlPlane, case_id: str) -> Any:
     """The one open item of a case."""
     (item,) = (await plane.inbox.list(case_id=case_id)).items

@@ -11,7 +11,7 @@ import pytest
 from langgraph.graph import END, START
 
 from interlock import ControlPlane, Workflow, errors
-from tests.graphs.office import POLICY, Erp, State, buying, fill, office
+from tests.graphs.office import POLICY, Erp, State, asked_to_drain, buying, fill, office
 
 
 def stepping(seen: list[str], entered: asyncio.Event, go: asyncio.Event) -> Workflow:
@@ -39,7 +39,7 @@ async def test_a_running_case_ends_its_step_and_stays_queued(tmp_path: Path) -> 
         case = await plane.start("steps", {}, requester="person:ana")
         await entered.wait()
         closing = asyncio.create_task(plane.close())
-        await asyncio.sleep(0.02)
+        await asked_to_drain(plane, case.id)
         go.set()
         await closing
     assert seen == ["one"]
@@ -82,7 +82,7 @@ async def test_whoever_waits_is_let_go(tmp_path: Path) -> None:
         await plane.wait(case.id, timeout=30)
         waiting = asyncio.create_task(plane._engine.wait("default", [case.id], "ended", None))
         await asyncio.sleep(0.02)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_code_that_swallows_everything_does_not_hold_the_plane(

@@ -178,7 +178,8 @@ async def test_a_caller_who_is_cancelled_leaves_no_case_behind_that_nobody_drive
             await asyncio.sleep(random.random() * 0.004)
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-        await asyncio.sleep(0.05)
+        begun = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "begin"]
+        await asyncio.gather(*begun)
         page = await plane.cases()
         done = await plane.wait_all([case.id for case in page.items], timeout=30)
         assert {case.status for case in done} <= {"completed"}

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
 
 from interlock import Decision, Person, Workflow, errors
-from tests.graphs.office import Erp, State, buying, events, failure, office, only_item, waits_on
+from tests.graphs.office import Erp, State, asked_to_drain, buying, events, failure, office, only_item, waits_on
 
 
 async def test_cancel_waits_for_the_effect_in_flight_and_ends_the_case() -> None:
@@ -93,7 +93,7 @@ async def test_a_paused_case_stops_at_its_next_step_and_goes_on() -> None:
         case = await plane.start("steps", {}, requester="person:ana")
         await entered.wait()
         pausing = asyncio.create_task(plane.pause(case.id, by="person:op", comment="wait"))
-        await asyncio.sleep(0.02)
+        await asked_to_drain(plane, case.id)
         go.set()
         case = await pausing
         assert (case.status, seen) == ("queued", ["one"])

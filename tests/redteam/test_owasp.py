@@ -258,6 +258,8 @@ async def test_asi10_an_agent_that_does_not_stop_is_stopped() -> None:
         args = {"supplier": "acme", "total": 1}
         result = await plane.call_tool("erp.create_po", args, actor="agent:rogue")
         assert [reason.policy for reason in result.reasons] == ["gateway.switch"]
-        assert len(await events(plane, None, "tool.intent")) == len(erp.orders) == before
+        told = [event["data"].get("error") or "" for event in await events(plane, None, "tool.outcome")]
+        not_begun = sum(error.startswith("Denied: not begun") for error in told)
+        assert len(await events(plane, None, "tool.intent")) - not_begun == len(erp.orders) == before
         (switched,) = await events(plane, None, "switch.set")
         assert (switched["actor"], switched["data"]["comment"]) == ("person:op", "it does not stop")
