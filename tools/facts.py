@@ -15,8 +15,10 @@ from interlock.ids import canonical, digest
 from interlock.storage.claim import Apply
 from interlock.storage.database import Reader
 from interlock.storage.transaction import Transaction
+from interlock.tools import effects
+from interlock.tools.registry import Tools
 
-__all__ = ["Found", "keeping", "kept"]
+__all__ = ["Found", "keeping", "kept", "listed"]
 
 _INSERT = (
     "INSERT INTO facts (tenant, id, case_id, kind, source, version, as_of, trust, labels, hash, value, at)"
@@ -74,3 +76,28 @@ def _row(tenant: str, case_id: str, fact: Found) -> tuple[Any, ...]:
         tenant, own, case_id, fact.kind, fact.source, fact.version, fact.as_of, fact.trust,
         canonical(sorted(fact.labels)), fact.hash or digest(fact.value), value, fact.at,
     )  # fmt: skip
+
+
+def listed(reader: Reader, tenant: str, case_id: str, tools: Tools) -> list[dict[str, Any]]:
+    """For people: what a case was told, the oldest first, as {kind, source, at, trust, labels, value}.
+
+    The text of a document with labels is left out: whoever may read it finds it under its source.
+    """
+    told = [_result(call, tools) for call in effects.begun(reader, tenant, case_id) if call[2] is not None]
+    told += [_fact(fact) for fact in kept(reader, tenant, case_id)]
+    return sorted(told, key=lambda one: str(one["at"]))
+
+
+def _result(call: tuple[str, Any, Any, str, str], tools: Tools) -> dict[str, Any]:
+    name, args, value, _, at = call
+    told = {"kind": "tool", "source": name, "args": args, "at": at, "labels": [], "value": value}
+    marked = tools.get(name).untrusted_output if name in tools else True
+    trust = "untrusted" if marked is True else f"trusted, but {', '.join(marked)}" if marked else "trusted"
+    return {**told, "trust": trust if name in tools else "untrusted: not registered"}
+
+
+def _fact(fact: Found) -> dict[str, Any]:
+    trust = "as its own sources" if fact.kind == "case" else fact.trust
+    value = None if fact.labels else fact.value
+    about = {"kind": fact.kind, "source": fact.source, "version": fact.version, "at": fact.as_of or fact.at}
+    return {**about, "trust": trust, "labels": list(fact.labels), "value": value}

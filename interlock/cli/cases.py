@@ -7,12 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.options import DEFAULT_HOME, By, Comment, Cursor, Home, Json, Limit, Policies, Shadow, Workflow
-from interlock.cli.output import emit, page, pairs, plain
+from interlock.cli.output import cell, emit, page, pairs, plain
 
 app = typer.Typer(help="Cases: list, show, cancel, pause, resume, fork.", invoke_without_command=True)
 
 Id = Annotated[str, typer.Argument(metavar="CASE", help="Id of the case.")]
 Status = Annotated[str | None, typer.Option("--status", help="queued, running, waiting, completed, failed, cancelled.")]
+Facts = Annotated[bool, typer.Option("--facts", help="Instead: every fact and tool result, with source and trust.")]
+_FACTS = ("kind", "source", "at", "trust", "labels", "value")
+_LONGEST = 120
 _STATUSES = ("queued", "running", "waiting", "completed", "failed", "cancelled")
 _COLUMNS = ("case", "workflow", "status", "waits for", "key", "started")
 
@@ -59,12 +62,18 @@ def list_cases(
 
 
 @app.command()
-def show(case: Id, home: Home = DEFAULT_HOME, policies: Policies = None, as_json: Json = False) -> None:
+def show(
+    case: Id, home: Home = DEFAULT_HOME, facts: Facts = False, policies: Policies = None, as_json: Json = False
+) -> None:
     """One case: input, result, what it waits for; the objects it holds, and who waits for them."""
     from interlock.cli.session import drive
-    from interlock.cli.showing import show_case
+    from interlock.cli.showing import case_facts, show_case
 
-    _show(drive(show_case(home, case, policies=policies)), as_json)
+    if facts:
+        found = drive(case_facts(home, case, policies=policies))
+        rows = [(f["kind"], f["source"], f["at"], f["trust"], f["labels"], _value(f)) for f in found]
+        return page(found, None, as_json, _FACTS, rows)
+    return _show(drive(show_case(home, case, policies=policies)), as_json)
 
 
 @app.command()
@@ -137,6 +146,12 @@ def _show(case: Any, as_json: bool) -> None:
         return emit(case)
     shown = plain(case)
     return pairs({name: value for name, value in shown.items() if value not in (None, [], {})})
+
+
+def _value(fact: dict[str, Any]) -> str:
+    """The beginning of a value; that of a document with labels is not there."""
+    text = "-" if fact["value"] is None else cell(fact["value"])
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _waits(case: Any) -> str:

@@ -235,9 +235,18 @@ def _show(item: dict[str, Any], as_json: bool) -> None:
     _section("missing", item["missing"] if item["status"] == "open" else {})
     _section("asks for", {"tool": item["action"].get("tool"), **item["action"].get("args", {})})
     _section("because", dict(item["reasons"]))
-    _section("found", item["evidence"] if isinstance(item["evidence"], dict) else {"": item["evidence"]})
+    evidence = item["evidence"] if isinstance(item["evidence"], dict) else {"": item["evidence"]}
+    _section("comes from", {arg: "; ".join(map(_source, told)) for arg, told in evidence.get("sources", {}).items()})
+    _section("found", {name: value for name, value in evidence.items() if name != "sources"})
     _section("answer", {"kind": decision.get("kind"), "by": item["decided_by"], "at": item["decided_at"]})
     return _section("", {"why": decision.get("why"), "comment": item["comment"]})
+
+
+def _source(told: dict[str, Any]) -> str:
+    """Where one value of an argument comes from: `acme: output of erp.vendor, 2026-03-02T08:00:00Z, trusted`."""
+    of = f" of {told['source']}" if told.get("source") else ""
+    trust = "trusted" if told["trusted"] else "not trusted"
+    return ", ".join([f"{told['value']}: {told['origin']}{of}", *([told["at"]] if told.get("at") else []), trust])
 
 
 def _section(title: str, values: dict[str, Any]) -> None:

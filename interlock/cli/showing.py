@@ -1,4 +1,4 @@
-"""One case, as its live engine sees it, or as the database holds it when none lives."""
+"""One case, as its live engine sees it, or as the database holds it when none lives; and what it was told."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from interlock import errors
-from interlock.cli.session import reading
+from interlock.cli.session import modelled, reading
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import send
+from interlock.tools.facts import listed
 
-__all__ = ["show_case"]
+__all__ = ["case_facts", "show_case"]
 
 
 async def show_case(home: Path, case_id: str, *, policies: Path | None = None) -> Any:
@@ -22,3 +23,10 @@ async def show_case(home: Path, case_id: str, *, policies: Path | None = None) -
             return await send(address, "show", case_id=case_id)
     async with reading(home, policies=policies) as plane:
         return await plane.case(case_id)
+
+
+async def case_facts(home: Path, case_id: str, *, policies: Path | None = None) -> list[dict[str, Any]]:
+    """Every fact and tool result of a case with source, time and trust, as its project declares it. Raises NotFound."""
+    async with reading(home, policies=policies) as plane, modelled(home, policies=policies) as project:
+        case, tools = await plane.case(case_id), project.services.tools
+        return await plane.services.db.read(lambda tx: listed(tx, case.tenant, case.id, tools))
