@@ -41,8 +41,8 @@ class Attempt:
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
     after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls,
     `read` the tools that this drive has read without a row yet. `shadowed`: how a candidate of the policies differs.
-    `number` counts executions from 1, `begun` says whether one has reached the tool. `patience`: until when it waits
-    for a lease, on the loop's clock.
+    `number` counts executions from 1, `begun` says whether one has reached the tool, `doubtful` whether one may have
+    acted and nobody has found out. `patience`: until when it waits for a lease, on the loop's clock.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Attempt:
     shadowed: dict[str, Any] | None = None
     patience: float | None = None
     begun: bool = False
+    doubtful: bool = False
     undoes: Row | None = None
 
     def given(self) -> Values:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from interlock import errors
 from interlock.clock import Clock
@@ -77,7 +77,7 @@ class Execution:
         seconds = (self._clock.now() - began).total_seconds()
         if failure is None:
             return Outcome("done", value, None, "executed", seconds)
-        unsure = attempt.spec.writes and ambiguous(failure)
+        unsure = attempt.spec.writes and (attempt.doubtful or ambiguous(failure))
         return Outcome("unknown" if unsure else "failed", None, error, "executed", seconds)
 
     async def reconcile(self, attempt: Attempt) -> Outcome | None:
@@ -117,10 +117,16 @@ class Execution:
     async def _tried(self, attempt: Attempt) -> Any:
         """Reads and idempotent tools are tried again when the failure may pass; nothing else is."""
         tries = 1 + self._settings.tool_retries if attempt.idempotent or not attempt.spec.writes else 1
+
+        def doubt(state: RetryCallState) -> None:
+            failure = state.outcome.exception() if state.outcome is not None else None
+            attempt.doubtful |= failure is not None and ambiguous(failure)
+
         retrying = AsyncRetrying(
             stop=stop_after_attempt(tries),
             wait=wait_random_exponential(multiplier=0.05, max=_LONGEST_PAUSE_S),
             retry=retry_if_exception(transient),
+            before_sleep=doubt,
             reraise=True,
         )
         return await retrying(self._once, attempt)

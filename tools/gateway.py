@@ -271,6 +271,7 @@ class Gateway:
         if attempt.row is not None and attempt.row["status"] != "intent":
             return Moved()
         if attempt.idempotent:
+            attempt.doubtful = True  # a clear no to the repetition says nothing of the try before
             return await self._again(attempt)
         outcome = await self._execution.reconcile(attempt)
         return await self._again(attempt) if outcome is None else await self._settle(attempt, outcome)
@@ -338,6 +339,10 @@ class Gateway:
         """Keep what a task was given to read, in its commit; calls are traced to it from now on."""
         self._fresh.found(claim, found)
         claim.later(ns, facts.keeping(claim.tenant, claim.case_id, found))
+
+    async def evidence(self, site: CallSite, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the values that people are shown come from, by name."""
+        return await self.judge.provenance.evidence(site, args, self._fresh.recent(site))
 
     async def drain(self, case_id: str | None = None) -> None:
         """Wait for effects in flight, of one case or all. Each is bounded by its tool's time-out."""
