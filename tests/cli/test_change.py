@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,28 @@ async def test_an_engine_that_stops_before_it_takes_the_command_leaves_it_to_the
         monkeypatch.setattr("interlock.cli.change.asyncio.sleep", glance)
         answer = await change(waiting, "decide", item_id=item.id, **APPROVE)
     assert (answer["status"], len(glances)) == ("decided", 1)
+    assert await ended(waiting, item.case_id) == ("completed", ["person:bo"])
+
+
+async def test_a_command_that_an_engine_has_begun_when_it_stops_is_answered(
+    waiting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(waiting) as plane:
+        await plane.ready()
+        item, decide, closing = await only_approval(plane), plane.inbox.decide, list[asyncio.Task[None]]()
+
+        async def slowly(*args: Any, **given: Any) -> Any:
+            decided = await decide(*args, **given)
+            closing.append(asyncio.create_task(plane.close()))
+            await asyncio.sleep(0)
+            assert plane._commands is not None and plane._commands._server is not None
+            assert not plane._commands._server.is_serving()
+            return decided
+
+        monkeypatch.setattr(plane.inbox, "decide", slowly)
+        answer = await change(waiting, "decide", item_id=item.id, **APPROVE)
+        await asyncio.gather(*closing)
+    assert answer["decided_by"] == "person:bo"
     assert await ended(waiting, item.case_id) == ("completed", ["person:bo"])
 
 
