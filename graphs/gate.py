@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -97,7 +97,8 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
         if now.said.decision == "denied":
             _note(here, gate, asked, now)
             return _Ended("rejected", [reason.text for reason in now.said.reasons], "denied")
-        item = next((item for item in items if item.open), None) or _item(here, gate, asked, now)
+        item = next((item for item in items if item.open), None)
+        item = item or await _with_sources(here, _item(here, gate, asked, now), performance)
         _note(here, gate, asked, now, item)
         await performance.ask(item, performance.here())
         used = len(closed) + 1
@@ -179,6 +180,12 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> Item
         excluded=excluded,
         gate=True,
     )
+
+
+async def _with_sources(here: Here, item: Item, performance: Performance) -> Item:
+    """The question with where the values that are shown come from."""
+    sources = await here.drive.services.gateway.evidence(performance.site, item.evidence["shown"])
+    return replace(item, evidence={**item.evidence, "sources": sources})
 
 
 def _note(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round, item: Item | None = None) -> None:

@@ -221,7 +221,7 @@ class Judge:
 
     async def _with_evidence(self, item: Item, attempt: Attempt, ctx: ToolContext, recent: Recall) -> Item:
         """The question with where the values of its arguments come from: looked up for people only."""
-        sources = await self.provenance.evidence(attempt, ctx, recent)
+        sources = await self.provenance.evidence(attempt.site, attempt.args, recent(), attempt.spec.targets, ctx)
         return replace(item, evidence={**(item.evidence or {}), "sources": sources}) if sources else item
 
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:

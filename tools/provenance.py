@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,6 +25,7 @@ from interlock.tools.attempt import Attempt, refused
 from interlock.tools.contract import ToolContext
 from interlock.tools.kinds import Kind
 from interlock.tools.registry import Tools
+from interlock.tools.site import CallSite
 from interlock.tools.sources import Reading, Recent, Seen, Source, leaves
 from interlock.tools.untrusted import Path
 
@@ -48,6 +50,15 @@ class Traced:
     ages: dict[str, int] = field(default_factory=dict)
 
 
+class _Valued(NamedTuple):
+    """Arguments with all that is known of where their values may come from."""
+
+    args: Mapping[str, Any]
+    targets: Mapping[str, Any]
+    seen: Seen
+    ctx: ToolContext | None
+
+
 class Provenance:
     """Traces arguments. The plane sets `untrusted_input(workflow, version)`: the untrusted paths of its input."""
 
@@ -65,14 +76,22 @@ class Provenance:
         targets, aged = attempt.spec.targets, tuple(aged)
         if not targets and not aged:
             return Traced()
-        seen = await self._seen(attempt, recent())
+        seen = await self._seen(attempt.site, recent())
         origins = {arg: await self._of(attempt.args.get(arg), kinds, seen, ctx) for arg, kinds in targets.items()}
-        return Traced(origins, {arg: await self._age(attempt, arg, seen, ctx) for arg in aged})
+        valued = _Valued(attempt.args, targets, seen, ctx)
+        return Traced(origins, {arg: await self._age(arg, valued) for arg in aged})
 
-    async def evidence(self, attempt: Attempt, ctx: ToolContext, recent: Callable[[], Recent]) -> dict[str, Any]:
+    async def evidence(
+        self,
+        site: CallSite,
+        args: Mapping[str, Any],
+        recent: Recent,
+        targets: Mapping[str, Any] = MappingProxyType({}),
+        ctx: ToolContext | None = None,
+    ) -> dict[str, Any]:
         """For people: by argument, who said each of its values, when, and whether that is trusted."""
-        seen = await self._seen(attempt, recent())
-        told = {arg: await self._told(attempt, arg, seen, ctx) for arg in attempt.args}
+        valued = _Valued(args, targets, await self._seen(site, recent), ctx)
+        told = {arg: await self._told(arg, valued) for arg in args}
         return {arg: values for arg, values in told.items() if values}
 
     def register(self, tx: Transaction, attempt: Attempt, at: str) -> None:
@@ -85,8 +104,7 @@ class Provenance:
         for value in filter(None, map(kind.form, leaves(named))):
             tx.execute(_REGISTER, (tenant, name, orjson.dumps(value), attempt.name, at))
 
-    async def _seen(self, attempt: Attempt, recent: Recent) -> Seen:
-        site = attempt.site
+    async def _seen(self, site: CallSite, recent: Recent) -> Seen:
         return await self._db.read(
             lambda tx: Reading(tx, site.tenant, self._tools, self.untrusted_input).case(
                 site.case_id, recent, trusted=site.trusted
@@ -109,12 +127,12 @@ class Provenance:
             return [(self._kind(kinds), text) for text in texts]
         return [(kind, one) for kind in map(self._kind, kinds) for text in texts for one in _inside(kind, text)]
 
-    async def _sources(self, value: str, kind: Kind, seen: Seen, ctx: ToolContext) -> list[Source]:
+    async def _sources(self, value: str, kind: Kind, seen: Seen, ctx: ToolContext | None) -> list[Source]:
         wanted = kind.form(value)
         if wanted is None:
             raise refused("facts", f"{value!r} has no form as {kind.name}")
         said = seen.sources(wanted, kind)
-        known = await self._registered(kind, wanted, ctx) if kind.name else None
+        known = await self._registered(kind, wanted, ctx) if ctx is not None and kind.name else None
         if known is None:
             return said
         return [known, *(source for source in said if source.trusted)]
@@ -133,24 +151,22 @@ class Provenance:
         row = await self._db.read(lambda tx: tx.row(_KNOWN, params))
         return None if row is None else Source("registry", row["source"] or "", row["at"], True)
 
-    # ages
-
-    async def _age(self, attempt: Attempt, arg: str, seen: Seen, ctx: ToolContext) -> int:
+    async def _age(self, arg: str, valued: _Valued) -> int:
         """Of the value whose last confirmation lies back the furthest; without end when one of them has no source."""
-        found = [_seconds(sources, self._clock) for _, sources in await self._valued(attempt, arg, seen, ctx)]
+        found = [_seconds(sources, self._clock) for _, sources in await self._each(arg, valued)]
         return max(found, default=AGELESS)
 
-    async def _valued(self, attempt: Attempt, arg: str, seen: Seen, ctx: ToolContext) -> list[tuple[str, list[Source]]]:
-        """Each value of an argument with its sources; a text in which values are looked for counts as a whole."""
-        kinds = attempt.spec.targets.get(arg, "")
-        kind = self._kind(kinds if isinstance(kinds, str) else "")
-        texts = dict.fromkeys(filter(None, leaves(attempt.args.get(arg))))
-        return [(text, await self._sources(text, kind, seen, ctx)) for text in texts]
-
-    async def _told(self, attempt: Attempt, arg: str, seen: Seen, ctx: ToolContext) -> list[dict[str, Any]]:
-        values = await self._valued(attempt, arg, seen, ctx)
-        shown = [_line(text, source) for text, sources in values for source in sources[:3] or [_UNKNOWN]]
+    async def _told(self, arg: str, valued: _Valued) -> list[dict[str, Any]]:
+        each = await self._each(arg, valued)
+        shown = [_line(text, source) for text, sources in each for source in sources[:3] or [_UNKNOWN]]
         return shown[:_SHOWN]
+
+    async def _each(self, arg: str, valued: _Valued) -> list[tuple[str, list[Source]]]:
+        """Each value of an argument with its sources; a text in which values are looked for counts as a whole."""
+        kinds = valued.targets.get(arg, "")
+        kind = self._kind(kinds if isinstance(kinds, str) else "")
+        texts = dict.fromkeys(filter(None, leaves(valued.args.get(arg))))
+        return [(text, await self._sources(text, kind, valued.seen, valued.ctx)) for text in texts]
 
 
 def _inside(kind: Kind, text: str) -> list[str]:

@@ -420,3 +420,28 @@ async def test_a_model_gives_on_the_taint_of_what_it_has_read(
             await asked(plane, outside, "untrusted", "unknown")
         else:
             assert outside.sent == [to]
+
+
+# what the approver of a step sees
+
+
+async def test_the_approver_of_a_step_sees_where_the_values_come_from() -> None:
+    outside = Outside()
+    wf = Workflow("gated", Desk, input=Letter)
+
+    async def read(state: Any, call: Any) -> dict[str, Any]:
+        return {"found": await from_the_page(state, call)}
+
+    wf.task(skill="reading", tools=ALL)(read)
+    wf.approval("release", authority="operator", show=["to", "found", "sent"])
+    async with house(outside, wf.flow(START, "read", "release", END)) as plane:
+        case = await settled(plane, "gated", to=GIVEN)
+        item = await only_item(plane, case.id)
+        told = item.evidence["sources"]
+        assert {name: (of[0]["value"], of[0]["origin"], of[0]["trusted"]) for name, of in told.items()} == {
+            "to": (GIVEN, "input", True),
+            "found": (EVIL, "output", False),
+        }
+        assert item.evidence["shown"]["to"] == GIVEN
+        await plane.approvals.decide(item.id, Decision.approve(), by="person:op")
+        assert (await plane.wait(case.id, until="ended", timeout=30)).status == "completed"
