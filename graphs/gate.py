@@ -14,10 +14,10 @@ from interlock.graphs.drive import Here, at_node, item_id, preparers, site
 from interlock.graphs.route import predicted
 from interlock.graphs.state import TASKS, emitted, view
 from interlock.graphs.task import ApprovalSpec, TaskSpec
-from interlock.ids import Reason, digest
+from interlock.ids import digest
 from interlock.money import Money
 from interlock.oversight.actions import Request
-from interlock.oversight.escalation import asked_first, opened
+from interlock.oversight.escalation import opened
 from interlock.oversight.inbox import Item, separated
 from interlock.oversight.items import given_by
 from interlock.oversight.need import with_approvals
@@ -149,11 +149,8 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> Item
     services, case, counts = here.drive.services, here.drive.case, _counts(now.granted)
     authority = next(name for name, count in now.said.need.items() if count > counts.get(name, 0))
     excluded = separated(asked.excluded, {one for item in now.granted for one in item.deciders})
-    people = services.actors.people()
-    who = services.inbox.who(now.policies, now.request, authority, excluded, case.tenant)
-    due, chain = opened(gate.deadlines, here.now(), people)
-    nobody = [] if who else [Reason("gate.who", f"nobody may approve this today under {authority!r}")]
-    return Item(
+    due, chain = opened(gate.deadlines, here.now(), services.actors.people())
+    item = Item(
         # Counted by what was asked: an approval that no longer holds has an item all the same.
         id=digest([asked.effect, asked.action["digest"], authority, now.stage])[:32],
         tenant=case.tenant,
@@ -168,8 +165,7 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> Item
         requester=case.requester,
         authority=authority,
         need=now.said.need,
-        eligible=asked_first(who, chain, people),
-        reasons=[*now.said.reasons, *nobody],
+        reasons=list(now.said.reasons),
         evidence={"shown": now.request.context["args"]},
         stage=now.stage,
         due=due,
@@ -180,6 +176,7 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> Item
         excluded=excluded,
         gate=True,
     )
+    return services.inbox.asking(item, now.policies)
 
 
 async def _with_sources(here: Here, item: Item, performance: Performance) -> Item:

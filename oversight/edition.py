@@ -165,11 +165,11 @@ class Edition:
             "version": self.version,
             "need": wanted,
             "who": {name: self.who(request, name, listed, excluded) for name in wanted or {}},
-            "who_not": {name: self._who_not(request, name, listed, excluded) for name in wanted or {}},
+            "who_not": {name: self.who_not(request, name, listed, excluded) for name in wanted or {}},
             "policies": self._conditions(request),
         }
 
-    def _who_not(
+    def who_not(
         self, request: Request, authority: str, people: Iterable[Person], excluded: Iterable[str]
     ) -> dict[str, list[str]]:
         """Why each of the other persons may not approve: kept apart, without the authority, or by which policies."""

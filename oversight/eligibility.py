@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from interlock import errors
 from interlock.clock import Clock, parse
+from interlock.ids import Reason
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors, Person
 from interlock.oversight.delegation import Delegations
-from interlock.oversight.escalation import is_due, names_of
+from interlock.oversight.escalation import asked_first, is_due, names_of
 from interlock.oversight.items import Item
 from interlock.oversight.need import separated
 from interlock.oversight.policy import OPERATOR, Edition, Policies
 
-__all__ = ["Eligibility", "expired"]
+__all__ = ["NOBODY", "Eligibility", "as_approval", "expired"]
+
+NOBODY = "approval.nobody"
+# How many holders of an authority are named when none of them may approve.
+_NAMED = 10
+_TO_DO = "Delegate the authority, register somebody who holds it, or change limits or policies; or reject this"
 
 
 class Eligibility:
@@ -38,7 +45,22 @@ class Eligibility:
             raise errors.NotAuthorized(f"{by} may not decide", "name a registered person, as person:ana") from exc
 
     def check(self, item: Item, person: Person, request: Request | None) -> str:
-        """In whose place this person may answer this item, empty in their own right. Raises NotAuthorized."""
+        """In whose place this person may answer this item, empty in their own right. Raises NotAuthorized.
+
+        What nobody could approve is answered by whoever may approve it by now, and as an exception.
+        """
+        if item.stuck and (place := self.approves(item, person, request)) is not None:
+            return place
+        return self._check(item, person, request)
+
+    def approves(self, item: Item, person: Person, request: Request | None) -> str | None:
+        """In whose place somebody may say yes to what an item asks, empty in their own right; None: they may not."""
+        try:
+            return self._check(as_approval(item), person, request)
+        except errors.NotAuthorized:
+            return None
+
+    def _check(self, item: Item, person: Person, request: Request | None) -> str:
         refusal = self._refusal(item, person, request)
         if not refusal:
             return ""
@@ -63,6 +85,27 @@ class Eligibility:
                 for giver in self._delegations.givers(tenant, taker, authority, now)
             )
         ]
+
+    def asking(self, item: Item, policies: Edition) -> Item:
+        """An approval as it is to be opened, asking first who is not in its chain.
+
+        One that nobody may give becomes an exception that says why.
+        """
+        assert item.request is not None, "an approval says what it asks"
+        who = self.who(policies, item.request, item.authority, item.excluded, item.tenant)
+        if who:
+            return replace(item, eligible=asked_first(who, item.chain, self._actors.people()))
+        return replace(item, kind="exception", reasons=[*item.reasons, self._why_nobody(item, item.request, policies)])
+
+    def _why_nobody(self, item: Item, request: Request, policies: Edition) -> Reason:
+        """Why none of those who hold the authority may use it now, and what can be done."""
+        now, holders = self._clock.now(), [p for p in self._actors.people() if item.authority in p.all_roles]
+        first = holders[:_NAMED]
+        kept = policies.who_not(request, item.authority, first, item.excluded)
+        told = [f"{p.id} {'; '.join(kept.get(p.id, ['is on leave'] if p.away(now) else []))}" for p in first]
+        told += [f"and {len(holders) - len(first)} more"] if len(holders) > len(first) else []
+        who = "; ".join(told) if told else "nobody who is registered holds it"
+        return Reason(NOBODY, f"nobody may approve this now under {item.authority!r}: {who}. {_TO_DO}")
 
     def _refusal(self, item: Item, person: Person, request: Request | None) -> str:
         allowed = {"approval": self._approves, "task": self._performs, "exception": self._resolves}
@@ -145,8 +188,15 @@ class Eligibility:
     def _first(self, item: Item) -> list[str]:
         if item.eligible or item.kind == "approval":
             return item.eligible
+        if item.stuck and item.request is not None:
+            barred, edition = separated(item.requester, item.excluded), self._policies.edition
+            return [*self.who(edition, item.request, item.authority, barred, item.tenant), *self._resolvers(item)]
         if item.kind == "task":
             return [item.assignee] if item.assignee else []
+        return self._resolvers(item)
+
+    def _resolvers(self, item: Item) -> list[str]:
+        """Operators, and the owner of the workflow."""
         owner = self._owner_of(item.workflow)
         person = owner if owner.startswith("person:") else f"person:{owner}"
         named = [person] if person in self._actors else [f"role:{owner}"] if owner else []
@@ -182,6 +232,11 @@ class Eligibility:
 def _apart(item: Item) -> list[str]:
     """Who does not answer an exception: of a call whose outcome is unknown, those who asked for it or worked on it."""
     return separated(item.requester, item.excluded) if item.kind == "exception" and item.effect_key else []
+
+
+def as_approval(item: Item) -> Item:
+    """The item as the approval that it asks for."""
+    return replace(item, kind="approval")
 
 
 def _named(item: Item, person: Person) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, get_args
 
@@ -15,8 +15,8 @@ from interlock.oversight import inbox_rows as rows
 from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors
 from interlock.oversight.custody import Custody
-from interlock.oversight.eligibility import expired
-from interlock.oversight.items import STATUSES, Decision, Item, Kind, check_output
+from interlock.oversight.eligibility import as_approval, expired
+from interlock.oversight.items import AGAIN, STATUSES, Decision, Item, Kind, check_output
 from interlock.oversight.need import separated
 from interlock.oversight.pages import Page, check_choice, check_limit, position
 from interlock.oversight.policy import Edition, Policies
@@ -26,7 +26,6 @@ from interlock.storage.database import Database, Reader, Transaction
 __all__ = ["Decision", "Granted", "Inbox", "Item", "Page", "separated"]
 
 Items = list[Item]  # inside `Inbox`, `list` is its method
-Names = list[str]
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,9 @@ class Inbox(Custody):
     def _for_role(self, items: Iterator[Item], role: str | None) -> Iterator[Item]:
         return items if role is None else (item for item in items if self._eligibility.concerns(item, role))
 
-    def who(self, policies: Edition, request: Request, authority: str, excluded: Iterable[str], tenant: str) -> Names:
-        """Whom an approval asks now: see `Eligibility.who`."""
-        return self._eligibility.who(policies, request, authority, excluded, tenant)
+    def asking(self, item: Item, policies: Edition) -> Item:
+        """A question as it is to be opened: see `Eligibility.asking`."""
+        return self._eligibility.asking(item, policies)
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
@@ -139,10 +138,13 @@ class Inbox(Custody):
         if (first := rows.answered(item, decision, by)) is not None:
             return first
         request = self._asked(item, decision)
-        decision = replace(decision, acting_for=await self._permitted(item, by, request))
+        # Another action is for those to choose who may approve it.
+        asked = as_approval(item) if decision.kind == "edit" else item
+        decision = replace(decision, acting_for=await self._permitted(asked, by, request))
         if expired(item, self._clock.now()):
             raise errors.Expired(f"{item.id} was due {item.last_due}", "ask again")
-        return await self._settle(item, self._bound(item, decision), "inbox.decided", request, by=by, comment=comment)
+        bound = self._bound(item, decision, by)
+        return await self._settle(item, bound, "inbox.decided", request, by=by, comment=comment)
 
     async def complete(
         self, item_id: str, output: Any, *, by: str, comment: str = "", tenant: str | None = None
@@ -162,16 +164,22 @@ class Inbox(Custody):
         """The request that a decision is about: that of the edited action after an edit."""
         if decision.kind != "edit":
             return item.request
-        edited = self.request_of if item.kind == "approval" else _no_edit
+        edited = self.request_of if item.grants else _no_edit
         return edited(item, decision.args or {})
 
-    def _bound(self, item: Item, decision: Decision) -> Decision:
+    def _bound(self, item: Item, decision: Decision, by: str) -> Decision:
         """The decision with the digest of what it decides. Raises InputError on a response that does not fit."""
         if decision.kind == "edit":
             return replace(decision, digest=self.digest_of(item, decision.args or {}))
+        if item.stuck and decision.kind == "approve" and self._again(item, by):
+            return replace(decision, digest=AGAIN)
         if decision.kind == "respond" and item.kind == "exception":
             check_output(item, decision.value)
         return replace(decision, digest=item.digest)
+
+    def _again(self, item: Item, by: str) -> bool:
+        """Whether the yes of this person only says that the question is to be asked anew."""
+        return self._eligibility.approves(item, self._eligibility.person(by), item.request) is None
 
     async def _settle(
         self, item: Item, decision: Decision, event_type: str, request: Request | None, *, by: str, comment: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from interlock.oversight.items import AGAIN
+
 if TYPE_CHECKING:
     from interlock.oversight.actions import Request
     from interlock.oversight.items import Item
@@ -26,6 +28,7 @@ def decided(item: Item, request: Request | None) -> dict[str, Any]:
         "money": _money(item, request), "comment": item.comment, "opened_at": item.opened_at,
         "claimed_at": item.claimed_at, "policy_version": item.policy_version, "evidence_hash": item.evidence_hash,
         **({"acting_for": decision.acting_for} if decision.acting_for else {}),
+        **({"authority": item.authority} if item.stuck and decision.digest != AGAIN else {}),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from interlock import errors
 from interlock.ids import canonical
-from interlock.oversight.items import COLUMNS, YES, Decision, Item, chain_json, from_row, to_row
+from interlock.oversight.items import AGAIN, COLUMNS, YES, Decision, Item, chain_json, from_row, to_row
 from interlock.storage.database import Reader, Transaction
 
 __all__ = [
@@ -90,7 +90,7 @@ def of_effect(tx: Reader, tenant: str, effect_key: str) -> list[Item]:
 
 def approvals(tx: Reader, tenant: str, case_id: str, effect_key: str, digest: str) -> list[Item]:
     """Unused approvals of one action: asked for this call, or by a gate of the flow that named the action."""
-    wanted = "case_id = ? AND status = 'decided' AND kind = 'approval' AND used_at IS NULL ORDER BY seq"
+    wanted = "case_id = ? AND status = 'decided' AND authority <> '' AND used_at IS NULL ORDER BY seq"
     found = [from_row(row) for row in tx.rows(_SELECT + wanted, (tenant, case_id))]
     ours = [item for item in found if item.gate or item.effect_key == effect_key]
     return [i for i in ours if i.decision and i.decision.kind in YES and i.decided_digest == digest]
@@ -183,8 +183,9 @@ def settle(tx: Transaction, item: Item, answer: Answer) -> tuple[Item, bool]:
 
 def _check_stages(tx: Transaction, item: Item, answer: Answer) -> None:
     """Whoever decided a stage of an action decides no other; after an edit it is another action."""
-    others = of_effect(tx, item.tenant, item.effect_key) if item.kind == "approval" and item.effect_key else []
-    same = [one for one in others if one.kind == "approval" and one.decided_digest == answer.decision.digest]
+    asked = item.grants and item.effect_key and answer.decision.digest != AGAIN
+    others = of_effect(tx, item.tenant, item.effect_key) if asked else []
+    same = [one for one in others if one.grants and one.decided_digest == answer.decision.digest]
     if any({answer.by, answer.decision.acting_for} & one.deciders and one.id != item.id for one in same):
         hint = "each stage needs another person"
         raise errors.NotAuthorized(f"{answer.by} decided another stage of this action", hint)

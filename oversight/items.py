@@ -17,6 +17,7 @@ from interlock.oversight.escalation import Step
 from interlock.storage.database import Row
 
 __all__ = [
+    "AGAIN",
     "COLUMNS",
     "STATUSES",
     "YES",
@@ -34,6 +35,8 @@ Kind = Literal["approval", "task", "exception"]
 Answer = Literal["approve", "edit", "reject", "respond", "complete"]
 _ANSWERS = get_args(Answer)
 YES = frozenset({"approve", "edit"})
+# The digest of a yes that approves nothing: the question is to be asked anew.
+AGAIN = "again"
 STATUSES = frozenset({"open", "decided", "completed", "expired", "cancelled"})
 
 _JSON = ("action", "need", "eligible", "reasons", "evidence", "output_schema", "decision", "chain")
@@ -153,6 +156,16 @@ class Item:
         return self.status == "open"
 
     @property
+    def stuck(self) -> bool:
+        """An approval that nobody could give when it was asked: an exception, until somebody may give it after all."""
+        return self.kind == "exception" and bool(self.authority)
+
+    @property
+    def grants(self) -> bool:
+        """Whether a yes of somebody with the authority approves an action."""
+        return self.kind == "approval" or self.stuck
+
+    @property
     def money(self) -> Any:
         """`{amount, currency}` of the action, or None."""
         return self.action.get("money")
@@ -184,7 +197,7 @@ class Item:
 
     @property
     def decided_digest(self) -> str:
-        """The digest of what was decided: after an edit another one than what was asked."""
+        """The digest of what was decided: after an edit another one than what was asked, AGAIN where nothing was."""
         return self.decision.digest if self.decision and self.decision.digest else self.digest
 
     def as_json(self) -> dict[str, Any]:

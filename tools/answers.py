@@ -31,7 +31,7 @@ def payload(item: Item, problem: str = "") -> dict[str, Any]:
     """The interrupt value of an item; `problem` says why the last answer was not taken."""
     action = item.action or {}
     name, args = str(action.get("tool", item.task or "")), dict(action.get("args") or {})
-    text, editable = _describe(item, name, problem), item.kind == "approval"
+    text, editable = _describe(item, name, problem), item.grants
     allowed = ["approve", "edit", "reject", "respond"] if editable else ["approve", "reject", "respond"]
     return {
         "action_request": {"action": name, "args": args},

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from interlock import errors
 from interlock.clock import Clock
-from interlock.ids import Reason, digest
+from interlock.ids import digest
 from interlock.oversight.actors import Actors
 from interlock.oversight.contexts import merged
-from interlock.oversight.escalation import asked_first, opened
+from interlock.oversight.escalation import opened
 from interlock.oversight.inbox import Granted, Inbox, Item, separated
 from interlock.oversight.items import given_by
 from interlock.oversight.limits import Limits
@@ -207,17 +207,14 @@ class Judge:
     def _question(self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted, callers: Iterable[str]) -> Item:
         """The open item of this call, or the next one: for the first authority of which approvals are missing."""
         for item in attempt.items:
-            if item.open and item.kind == "approval" and item.digest == attempt.digest:
+            if item.open and item.grants and item.digest == attempt.digest:
                 return item
         authority = next(name for name, count in wanted.items() if count > granted.approvals.get(name, 0))
         excluded = separated(self._excluded(attempt, granted), callers)
         assert attempt.request is not None, "decided before"
-        people = self._actors.people()
-        due, chain = opened(attempt.site.asking, self._clock.now(), people)
-        who = self._inbox.who(attempt.policies, attempt.request, authority, excluded, attempt.site.tenant)
-        item = _item(attempt, authority, dict(wanted), who, excluded)
-        first = asked_first(who, chain, people)
-        return replace(item, eligible=first, due=due, chain=chain, given=given_by(granted.items))
+        due, chain = opened(attempt.site.asking, self._clock.now(), self._actors.people())
+        item = _item(attempt, authority, dict(wanted), excluded)
+        return self._inbox.asking(replace(item, due=due, chain=chain, given=given_by(granted.items)), attempt.policies)
 
     async def _with_evidence(self, item: Item, attempt: Attempt, ctx: ToolContext, recent: Recall) -> Item:
         """The question with where the values of its arguments come from: looked up for people only."""
@@ -252,12 +249,11 @@ def _typed(key: str, value: Any, kind: str) -> Any:
     return sorted(map(str, value)) if kind == "set" else value
 
 
-def _item(attempt: Attempt, authority: str, need: dict[str, int], who: list[str], excluded: list[str]) -> Item:
+def _item(attempt: Attempt, authority: str, need: dict[str, int], excluded: list[str]) -> Item:
     site = attempt.site
-    stage = sum(item.kind == "approval" for item in attempt.items)
+    stage = sum(item.grants for item in attempt.items)
     origins = {arg: sorted(found) for arg, found in attempt.origins.items()}
     seen = {"case": dict(site.shown), "facts": attempt.facts, "origins": origins}
-    nobody = [] if who else [Reason("gateway.who", f"nobody may approve this today under {authority!r}")]
     return Item(
         id=digest([attempt.effect_key, attempt.digest, authority, stage])[:32],
         tenant=site.tenant,
@@ -272,8 +268,7 @@ def _item(attempt: Attempt, authority: str, need: dict[str, int], who: list[str]
         requester=site.requester,
         authority=authority,
         need=need,
-        eligible=who,
-        reasons=[*attempt.reasons, *nobody],
+        reasons=list(attempt.reasons),
         evidence={name: value for name, value in seen.items() if value} or None,
         stage=stage,
         policy_version=attempt.version,

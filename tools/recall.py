@@ -45,7 +45,7 @@ class Recall:
     def answered(self, attempt: Attempt) -> ToolResult | None:
         """The end of a call by the word of a person: a no, or an answer instead of the action."""
         for item in attempt.items:
-            if item.kind != "approval":
+            if not item.grants:
                 continue
             if item.status == "expired":
                 raise refused("approval", f"the approval {item.id} expired, it was due {item.due}")
@@ -67,7 +67,7 @@ class Recall:
             item = await self._inbox.get(asked, tenant=site.tenant)
         except errors.NotFound:
             raise refused("approval", f"there is no approval {asked!r}") from None
-        if item.kind != "approval" or not item.effect_key:
+        if not item.grants or not item.effect_key:
             raise refused("approval", f"{asked!r} is no approval of a call")
         if attempt.digest not in (item.digest, item.decided_digest):  # after an edit either may be repeated
             raise refused("approval", f"{asked!r} is an approval of another action")

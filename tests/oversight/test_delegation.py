@@ -28,8 +28,8 @@ async def give(desk: Desk, giver: str = "bo", taker: str = "gus", **more: Any) -
 
 
 def who(desk: Desk, amount: int = 500, excluded: tuple[str, ...] = (), **context: Any) -> list[str]:
-    request = ask(desk.policies, amount, **context)
-    return list(desk.inbox.who(desk.policies.edition, request, "purchasing", excluded, "default"))
+    item = desk.approval(request=ask(desk.policies, amount, **context), excluded=list(excluded))
+    return list(desk.inbox.asking(item, desk.policies.edition).eligible)
 
 
 def person(desk: Desk, name: str) -> Person:
