@@ -16,7 +16,15 @@ from interlock.oversight.actors import Person
 
 __all__ = ["Authority", "Row", "review", "row_lines"]
 
-_COLUMNS = ("role", "action", "currency", "per_act", "per_day", "per_counterparty", "second_above")
+_COLUMNS = (
+    "role", "action", "currency", "per_act", "per_day", "per_counterparty", "second_above", "tenant_per_day",
+    "tenant_per_counterparty",
+)  # fmt: skip
+# The sum of the UTC day that a column bounds.
+_SUMS = {
+    "per_day": "totals.day", "per_counterparty": "totals.by_counterparty.day",
+    "tenant_per_day": "totals.tenant.day", "tenant_per_counterparty": "totals.tenant.by_counterparty.day",
+}  # fmt: skip
 
 
 class _Exact(yaml.SafeLoader):
@@ -37,8 +45,9 @@ class Row:
 
     A credit is negative, and counts as much as a payment of its size.
 
-    `per_day` and `per_counterparty` bound the requester's sums of the day; above `second_above` two persons approve.
-    `line` is where it stands in its file, 0 outside of one.
+    `per_day` and `per_counterparty` bound the requester's sums of the day, `tenant_per_day` and
+    `tenant_per_counterparty` those of all requesters; above `second_above` two persons approve. `line` is where it
+    stands in its file, 0 outside of one.
     """
 
     role: str
@@ -48,6 +57,8 @@ class Row:
     per_day: int | None = None
     per_counterparty: int | None = None
     second_above: int | None = None
+    tenant_per_day: int | None = None
+    tenant_per_counterparty: int | None = None
     line: int = field(default=0, compare=False)
 
 
@@ -203,10 +214,8 @@ def _bounds(row: Row) -> list[str]:
 
 def _act(row: Row) -> list[str]:
     conditions = [*_bounds(row), f'context.approvals["{row.role}"] >= 1']
-    if row.per_day is not None:
-        conditions.append(f"context.totals.day + context.amount <= {row.per_day}")
-    if row.per_counterparty is not None:
-        conditions.append(f"context.totals.by_counterparty.day + context.amount <= {row.per_counterparty}")
+    bounds = ((total, getattr(row, column)) for column, total in _SUMS.items())
+    conditions += [f"context.{total} + context.amount <= {most}" for total, most in bounds if most is not None]
     if row.second_above is not None:
         conditions.append(f'(({_within(row.second_above)}) || context.approvals["{row.role}"] >= 2)')
     return conditions

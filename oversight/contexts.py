@@ -36,7 +36,13 @@ _BASE: dict[str, CedarType] = {
     "now": {"type": "Extension", "name": "datetime"},
     "tainted": STRINGS,
     "totals": record(
-        {**_PERIODS["attributes"], "by_actor": _PERIODS, "by_counterparty": _PERIODS, "by_system": _PERIODS}
+        {
+            **_PERIODS["attributes"],
+            "by_actor": _PERIODS,
+            "by_counterparty": _PERIODS,
+            "by_system": _PERIODS,
+            "tenant": record({**_PERIODS["attributes"], "by_counterparty": _PERIODS}),
+        }
     ),
     "history": record({"done": STRINGS, "begun": STRINGS, "own": STRINGS, "own_with": STRINGS}),
     "counts": record({**_SPANS["attributes"], "by_actor": _SPANS, "by_counterparty": _SPANS, "by_system": _SPANS}),
@@ -46,7 +52,7 @@ _TRACED: dict[str, CedarType] = {"trusted": STRINGS, "known": STRINGS}
 _GATE: dict[str, CedarType] = {"authority": STRING, "approved": LONG}
 APPROVE_TYPES: dict[str, CedarType] = {"authority": STRING, "excluded": {"type": "Set", "element": _PERSON}}
 _NEUTRAL: dict[str, Any] = {"Boolean": False, "Long": 0, "String": "", "Set": []}
-_EARLIER = ("history", "counts", "repeats", "totals.by_system")
+_EARLIER = ("history", "counts", "repeats", "totals.by_system", "totals.tenant")
 _TRUSTED = frozenset({"input", "registry", "person", "output"})
 # The age of what has no source: no limit on ages lets it pass.
 AGELESS = 2**63 - 1

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 __all__ = ["metadata"]
@@ -58,8 +59,10 @@ def _column(name: str, in_key: bool, default: str | None) -> Column[object]:
     return Column(name, kind(), nullable=not in_key and default is None, server_default=default)
 
 
-def _index(name: str, *columns: str) -> Index:
-    return Index(f"ix_{name}", *columns)
+def _index(name: str, *columns: str, where: str | None = None) -> Index:
+    """An index; `where` leaves out the rows for which it does not hold."""
+    some = text(where) if where is not None else None
+    return Index(f"ix_{name}", *columns, sqlite_where=some, postgresql_where=some)
 
 
 _table(
@@ -89,6 +92,7 @@ _table(
     _index("cases_sequence", "tenant", "sequence", "seq"),
     _index("cases_seq", "seq"),
     _index("cases_object", "tenant", "workflow", "object"),
+    _index("cases_parent", "tenant", "parent_id", where="parent_id IS NOT NULL"),
 )
 _table(
     "tasks",
@@ -148,6 +152,7 @@ _table(
     _index("effects_status", "tenant", "status"),
     _index("effects_tool", "tenant", "tool", "intent_at"),
     _index("effects_system", "tenant", "system", "intent_at"),
+    _index("effects_currency", "tenant", "currency", "intent_at", where="currency IS NOT NULL"),
 )
 _table(
     "facts",

@@ -29,6 +29,8 @@ _ALIKE: dict[str, tuple[str, tuple[str, ...]]] = {
     "repeats": ("tool = ? AND args = ?", ("tool", "args")),
     "repeats.by_counterparty": ("tool = ? AND counterparty = ?", ("tool", "counterparty")),
     "totals.by_system": ("system = ? AND currency = ?", ("system", "currency")),
+    "totals.tenant": ("currency = ?", ("currency",)),
+    "totals.tenant.by_counterparty": ("currency = ? AND counterparty = ?", ("currency", "counterparty")),
 }
 # A credit makes room once it is done: in flight it may still fail, when its room is spent.
 _SUM = "COALESCE(SUM(CASE WHEN status = 'done' OR amount > 0 THEN amount ELSE 0 END), 0)"

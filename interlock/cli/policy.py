@@ -202,7 +202,7 @@ def authority(
     if as_json or csv:
         (records if csv else emit)(found)
         return
-    bounds = ("per_act", "per_day", "per_counterparty", "second_above")
+    bounds = ("per_act", "per_day", "per_counterparty", "second_above", "tenant_per_day", "tenant_per_counterparty")
     shown = [{**r, **{b: None if r[b] is None else str(Money(r[b], r["currency"])) for b in bounds}} for r in found]
     table(("row", "person", "role", "action", *bounds), [
         [r[name] for name in ("row", "person", "role", "action", *bounds)] for r in shown

@@ -116,6 +116,20 @@ def test_per_day_and_per_counterparty_bound_the_sums_with_this_act() -> None:
     assert policies.need(ask(policies, 5001, totals=with_vendor)) is None
 
 
+@pytest.mark.parametrize(
+    ("column", "sums"),
+    [("tenant_per_day", {"day": 7000}), ("tenant_per_counterparty", {"by_counterparty": {"day": 7000}})],
+)
+def test_bounds_of_the_tenant_hold_for_the_sums_of_all_requesters(
+    tmp_path: Path, column: str, sums: dict[str, Any]
+) -> None:
+    assert getattr(one(tmp_path, f"per_act: 100.00, {column}: 120"), column) == 12000
+    policies = matrix(row(**{column: 12000}))
+    assert policies.need(ask(policies, 5000, totals={"tenant": sums})) == {"purchasing": 1}
+    assert policies.need(ask(policies, 5001, totals={"tenant": sums})) is None
+    assert policies.need(ask(policies, 5001, totals=sums)) == {"purchasing": 1}
+
+
 def test_above_second_above_two_persons_approve_a_credit_as_well() -> None:
     policies = matrix(row(second_above=5000))
     for amount, count in ((5000, 1), (5001, 2), (-5000, 1), (-5001, 2)):
@@ -209,5 +223,6 @@ def test_the_review_lists_who_may_approve_what_up_to_how_much(tmp_path: Path) ->
     ]  # fmt: skip
     assert found[0] == {
         "row": 1, "role": "purchasing", "action": "erp.create_po", "currency": "EUR", "per_act": 10000, "per_day": None,
-        "per_counterparty": None, "second_above": 5000, "person": "person:bo",
+        "per_counterparty": None, "second_above": 5000, "tenant_per_day": None, "tenant_per_counterparty": None,
+        "person": "person:bo",
     }  # fmt: skip

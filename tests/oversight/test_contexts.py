@@ -161,7 +161,8 @@ def test_a_context_is_complete_whatever_is_known() -> None:
     assert (bare["effect"], bare["system"], bare["scope"]) == ("write", "erp", "po:write")
     assert bare["approvals"] == {"cfo": 0, "operator": 0, "purchasing": 0}
     zeros = {"day": 0, "week": 0, "month": 0}
-    assert bare["totals"] == {**zeros, "by_actor": zeros, "by_counterparty": zeros, "by_system": zeros}
+    parts = dict.fromkeys(("by_actor", "by_counterparty", "by_system"), zeros)
+    assert bare["totals"] == {**zeros, **parts, "tenant": {**zeros, "by_counterparty": zeros}}
     assert full["totals"]["by_actor"] == {"day": 0, "week": 3, "month": 0}
     assert full["totals"]["day"] == 0
 

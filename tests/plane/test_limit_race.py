@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from interlock import Agent, ControlPlane, Money, ToolResult
+from interlock.tools import history
 
 LIMIT = 50_500
 POLICY = f"""
@@ -46,8 +47,8 @@ class Bank:
 
 
 @asynccontextmanager
-async def branch(bank: Bank, url: str = ":memory:") -> AsyncIterator[ControlPlane]:
-    async with ControlPlane.open(url, policies={"bank.cedar": POLICY}) as plane:
+async def branch(bank: Bank, url: str = ":memory:", policy: str = POLICY) -> AsyncIterator[ControlPlane]:
+    async with ControlPlane.open(url, policies={"bank.cedar": policy}) as plane:
         plane.register_tool(
             bank.pay, name="bank.pay", args_schema=Payment, system="bank", scope="pay", effect="write",
             money=lambda args: Money(args["amount"], args["currency"]), targets={"to": "account"}, idempotent=True,
@@ -130,3 +131,67 @@ async def test_a_credit_makes_room_only_once_it_is_settled() -> None:
         assert mixed[0].status == "done"
         await pay(plane, 1000, "E")
         assert bank.paid["EUR"] <= LIMIT
+
+
+TENANT = """
+@id("all") permit (principal, action == Interlock::Action::"bank.pay", resource)
+when {{ context.totals.tenant.{} + context.amount <= 20000 }};
+"""
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_64_parallel_cases_of_two_requesters_never_overspend_one_limit_of_a_counterparty(
+    tmp_path: Path, stored: bool
+) -> None:
+    """Whoever asks: the limit is the tenant's, per counterparty in whatever spelling, and per currency."""
+    bank, names = Bank(), ("de-1", " DE 1", "DE1", "d e 1")
+    url = f"sqlite:///{tmp_path / 'interlock.db'}" if stored else ":memory:"
+    async with branch(bank, url, TENANT.format("by_counterparty.day")) as plane:
+        actors = ("agent:payer", "agent:other")
+        calls = [pay(plane, 999, names[n % 4], actor=actors[n % 2]) for n in range(64)]
+        assert statuses(await asyncio.gather(*calls)) == {"done": 20, "denied": 44}
+        assert bank.paid == {"EUR": 20 * 999}
+        assert (await pay(plane, 21, "DE1")).status == "denied"
+        assert (await pay(plane, 20, "DE1", actor="agent:other")).status == "done"
+        assert (await pay(plane, 20_000, "DE2")).status == "done"
+        assert (await pay(plane, 20_000, "DE1", currency="USD")).status == "done"
+        assert (await plane.ledger.verify()).ok
+
+
+async def test_a_limit_of_the_tenant_counts_every_requester_tool_and_counterparty() -> None:
+    bank = Bank()
+    bank.fail = {7}
+    async with branch(bank, policy=TENANT.format("month")) as plane:
+        assert (await pay(plane, 7, "A")).status == "failed"
+        actors = ("agent:payer", "agent:other")
+        calls = [pay(plane, 1000, f"A{n}", actor=actors[n % 2]) for n in range(64)]
+        assert statuses(await asyncio.gather(*calls)) == {"done": 20, "denied": 44}
+        assert bank.paid == {"EUR": 20_000}
+        assert (await pay(plane, -500, "A1")).status == "done"
+        assert statuses([await pay(plane, amount, "A2", actor="agent:other") for amount in (501, 500, 1)]) == {
+            "denied": 2, "done": 1,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", [POLICY, TENANT.format("day")])
+async def test_a_sum_of_the_tenant_is_looked_up_only_where_a_rule_names_it(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    plain = history._sum
+
+    def counted(reader: Any, attempt: Any, name: str, leaf: str, at: Any) -> int:
+        looked.append(name)
+        return plain(reader, attempt, name, leaf, at)
+
+    monkeypatch.setattr(history, "_sum", counted)
+    async with branch(Bank(), policy=policy) as plane:
+        assert (await pay(plane, 5, "A")).status == "done"
+    assert set(looked) == ({"totals.tenant"} if policy != POLICY else set())
+
+
+async def test_sums_of_the_tenant_are_found_by_an_index(tmp_path: Path) -> None:
+    async with branch(Bank(), f"sqlite:///{tmp_path / 'interlock.db'}") as plane:
+        sql = "EXPLAIN QUERY PLAN SELECT SUM(amount) FROM effects WHERE tenant = ? AND currency = ? AND intent_at >= ?"
+        rows = await plane.services.db.read(lambda tx: tx.rows(sql, ("default", "EUR", "2026")))
+        assert "ix_effects_currency" in rows[0]["detail"]

@@ -26,6 +26,11 @@ _INDEXES = [
     ("ix_effects_tool", "effects", ["tenant", "tool", "intent_at"]),
     ("ix_effects_system", "effects", ["tenant", "system", "intent_at"]),
 ]
+# Indexes of the rows that have a value in the column.
+_PARTIAL = [
+    ("ix_cases_parent", "cases", ["tenant", "parent_id"], "parent_id"),
+    ("ix_effects_currency", "effects", ["tenant", "currency", "intent_at"], "currency"),
+]
 
 
 def upgrade() -> None:
@@ -33,6 +38,9 @@ def upgrade() -> None:
         op.add_column(table, sa.Column(column, kind(), nullable=True))
     for name, table, columns in _INDEXES:
         op.create_index(name, table, columns)
+    for name, table, columns, column in _PARTIAL:
+        some = sa.text(f"{column} IS NOT NULL")
+        op.create_index(name, table, columns, sqlite_where=some, postgresql_where=some)
     op.create_table(
         "delegations",
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -80,7 +88,7 @@ def downgrade() -> None:
     op.drop_table("holds")
     op.drop_table("archives")
     op.drop_table("delegations")
-    for name, table, _ in reversed(_INDEXES):
+    for name, table, *_ in reversed([*_INDEXES, *_PARTIAL]):
         op.drop_index(name, table)
     for table, column, _ in reversed(_ADDED):
         with op.batch_alter_table(table) as batch:
