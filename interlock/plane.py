@@ -49,6 +49,7 @@ from interlock.oversight.pages import Page, check_choice, check_limit, position
 from interlock.oversight.policy import Policies
 from interlock.settings import Settings
 from interlock.tools.contract import ToolResult
+from interlock.tools.logs import LogFilter
 
 __all__ = ["ControlPlane", "run"]
 
@@ -421,6 +422,11 @@ class ControlPlane:
     @property
     def agents(self) -> list[Agent]:
         return [actor for actor in self.services.actors if isinstance(actor, Agent)]
+
+    @property
+    def log_filter(self) -> LogFilter:
+        """For handlers of `logging`: cuts known credentials out of what they write."""
+        return LogFilter(self.services.gateway.credentials.redact)
 
     def graph(self, workflow: str) -> GovernedGraph:
         """The compiled graph of a workflow's latest version. Raises NotFound."""

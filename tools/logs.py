@@ -12,7 +12,7 @@ _PLAIN = logging.Formatter()
 
 
 class LogFilter(logging.Filter):
-    """For `handler.addFilter`: cuts secrets out of messages, their arguments, and tracebacks. Lets every record pass."""
+    """For `handler.addFilter`: cuts secrets out of messages, their arguments, and tracebacks."""
 
     def __init__(self, redact: Callable[[Any], Any]) -> None:
         super().__init__()
