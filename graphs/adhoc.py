@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from interlock import clock, errors
 from interlock.graphs import cases, starting
+from interlock.graphs.engine.ending import Ending, close, closing
 from interlock.graphs.engine.timers import arm
 from interlock.ids import Reason, digest, keyed_id, uuid7
 from interlock.tools.contract import ToolResult
@@ -23,11 +25,6 @@ __all__ = ["ADHOC", "OutsideCall", "call_tool"]
 
 ADHOC = "adhoc"
 _TASK = "SELECT 1 FROM tasks WHERE tenant = ? AND case_id = ? AND task = ? AND status IN ('routed', 'started')"
-_PREPARERS = (
-    "SELECT actor AS who FROM tasks WHERE tenant = ? AND case_id = ? AND actor IS NOT NULL"
-    " UNION SELECT decided_by FROM inbox WHERE tenant = ? AND case_id = ? AND decided_by IS NOT NULL"
-    " AND kind IN ('task', 'exception') AND effect_key = ''"
-)
 _RUNNING = "UPDATE cases SET status = 'running', updated_at = ? WHERE tenant = ? AND case_id = ?"
 
 
@@ -55,8 +52,8 @@ async def call_tool(services: Services, registry: Registry, call: OutsideCall) -
         refusal, row = await services.db.read(lambda tx: _in_case(tx, registry, call))
         if row is None or refusal is not None:
             return await _denied(services, call, "scope", refusal or f"there is no case {call.case_id!r}", row)
-        apart = await services.db.read(lambda tx: _preparers(tx, call))
-        result = await _through(services, call, _site(services, registry, call, row, apart))
+        apart = await services.db.read(lambda tx: cases.worked_on(tx, call.tenant, row["case_id"]))
+        result = await _through(services, call, _site(services, registry, call, row, apart - {call.actor}))
         if result.status == "asked":
             await services.db.commit(lambda tx: arm(tx, call.tenant, row["case_id"]))
         return result
@@ -104,12 +101,6 @@ def _in_case(tx: Reader, registry: Registry, call: OutsideCall) -> tuple[str | N
         return f"{row['workflow']} has no task {call.task!r}", row
     is_open = tx.row(_TASK, (call.tenant, call.case_id, call.task)) is not None
     return (None if is_open else f"task {call.task!r} of case {call.case_id} is not open"), row
-
-
-def _preparers(tx: Reader, call: OutsideCall) -> frozenset[str]:
-    """Who has worked on the case so far, beside the caller."""
-    case = (call.tenant, call.case_id)
-    return frozenset(row["who"] for row in tx.rows(_PREPARERS, (*case, *case))) - {call.actor}
 
 
 def _site(
@@ -190,32 +181,29 @@ def _new_case(services: Services, call: OutsideCall, case_id: str) -> cases.NewC
 
 async def _settle(services: Services, case: Row, result: ToolResult) -> None:
     """The case waits with the question, or ends with the call; only its first end is recorded."""
-    tenant, case_id, leases = case["tenant"], case["case_id"], services.gateway.leases
-    now = services.clock.now()
-    at, cycle = clock.iso(now), (now - clock.parse(case["started_at"])).total_seconds()
-    done = result.status == "done"
-    code: dict[str, Any] = {"code": result.status, "message": result.error or "; ".join(r.text for r in result.reasons)}
-    data = {"sla_met": None, "measures": {}} if done else code
-    event = services.ledger.event(
-        "case.completed" if done else "case.failed", tenant=tenant, case_id=case_id, data={**data, "cycle_s": cycle},
-        identity=f"{case_id}:end", at=at,
-    )  # fmt: skip
+    tenant, case_id, ending = case["tenant"], case["case_id"], _ending(services, case, result)
 
-    def settle(tx: Transaction) -> cases.Freed:
+    def settle(tx: Transaction) -> cases.Freed | None:
         row = cases.get(tx, tenant, case_id)
-        if row is None or row["status"] in cases.ENDED:
+        if row is None or row["status"] in cases.ENDED or row["ending"] is not None:
             return cases.Freed([], None)
-        if result.status in ("asked", "unknown"):
-            cases.set_status(tx, tenant, case_id, "waiting", at=at)
-            arm(tx, tenant, case_id)
-            return cases.Freed([], None)
-        tx.append(event)
-        freed = leases.release_all(tx, tenant, case_id, at)
-        value, error = ({"result": result.value}, None) if done else (None, code)
-        status = "completed" if done else "failed"
-        return cases.Freed(freed, cases.end(tx, tenant, case_id, status, at=at, result=value, error=error))
+        if result.status not in ("asked", "unknown"):
+            return close(tx, services, tenant, case_id, ending)
+        cases.set_status(tx, tenant, case_id, "waiting", at=clock.iso(services.clock.now()))
+        arm(tx, tenant, case_id)
+        return cases.Freed([], None)
 
-    services.freed(tenant, await services.db.commit(settle))
+    if await asyncio.shield(closing(services, tenant, case_id, unit=settle, ending=ending)) is None:
+        services.wake(tenant, case_id)
+
+
+def _ending(services: Services, case: Row, result: ToolResult) -> Ending:
+    """How the case of a call ends with it."""
+    cycle = {"cycle_s": (services.clock.now() - clock.parse(case["started_at"])).total_seconds()}
+    if result.status == "done":
+        return Ending("completed", {"sla_met": None, "measures": {}, **cycle}, {"result": result.value})
+    why = {"code": result.status, "message": result.error or "; ".join(r.text for r in result.reasons)}
+    return Ending("failed", {**why, **cycle}, error=why)
 
 
 async def _denied(services: Services, call: OutsideCall, check: str, text: str, row: Row | None = None) -> ToolResult:

@@ -53,6 +53,11 @@ _CHILDREN = (
     "SELECT case_id FROM cases WHERE tenant = ? AND parent_id = ? AND substr(key, 1, length(parent_id) + 1) ="
     " parent_id || '/' AND status NOT IN ('completed', 'failed', 'cancelled')"
 )
+_WORKED_ON = (
+    "SELECT actor AS who FROM tasks WHERE tenant = ? AND case_id = ? AND actor IS NOT NULL"
+    " UNION SELECT decided_by FROM inbox WHERE tenant = ? AND case_id = ? AND decided_by IS NOT NULL"
+    " AND kind IN ('task', 'exception') AND effect_key = ''"
+)
 _AT_ONCE = 500
 _WAITING_ITEMS = (
     "SELECT id, kind, case_id, task, action, authority, opened_at FROM inbox"
@@ -79,7 +84,7 @@ class Case:
     """One case as callers see it. `values` is the output, of a waiting case so far; `error` is {code, message}.
 
     `holds` are the objects it has a lease on.
-    `ending` is failed or cancelled while that is being wound up: what the case did outside is undone first.
+    `ending` is how it will end while that is being wound up: what it did outside is found out, and undone, first.
     """
 
     id: str
@@ -233,6 +238,11 @@ def family(tx: Reader, tenant: str, case_id: str) -> list[str]:
     """A case and its open children, and theirs; forks are no children."""
     children = [row["case_id"] for row in tx.rows(_CHILDREN, (tenant, case_id))]
     return [case_id, *(one for child in children for one in family(tx, tenant, child))]
+
+
+def worked_on(tx: Reader, tenant: str, case_id: str) -> frozenset[str]:
+    """The actors who have worked on a case so far."""
+    return frozenset(row["who"] for row in tx.rows(_WORKED_ON, (tenant, case_id) * 2))
 
 
 async def statuses(db: Database, tenant: str, ids: Sequence[str]) -> dict[str, str]:

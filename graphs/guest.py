@@ -6,10 +6,12 @@ become checked decisions of the dev user.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,10 +19,11 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from interlock import clock
+from interlock import clock, errors
 from interlock.graphs import cases, starting
 from interlock.graphs.compiled import GovernedGraph, Visit
 from interlock.graphs.drive import Drive, info_of, write_left
+from interlock.graphs.engine.ending import Ending, close, closing
 from interlock.graphs.registry import Registered
 from interlock.graphs.services import Services
 from interlock.ids import keyed_id, uuid7
@@ -36,7 +39,7 @@ _NOBODY = frozenset({"", "langgraph-studio-user"})
 _THREAD = ("thread_id", "checkpoint_ns", "__pregel_checkpointer")
 _CLAIM = (
     "UPDATE cases SET epoch = epoch + 1, status = 'running', ended_at = NULL, result = NULL, error = NULL,"
-    " updated_at = ? WHERE tenant = ? AND case_id = ?"
+    " ending = NULL, paused = ?, updated_at = ? WHERE tenant = ? AND case_id = ?"
 )
 
 
@@ -47,7 +50,7 @@ async def visit(
     """One run of a guest. Its case opens with the first run, and after each stands as the thread does.
 
     Raises InputError when the input does not fit, Denied when the requester may not start the workflow, NotFound when
-    the requester is not registered.
+    the requester is not registered, Conflict when what the thread did has been undone.
     """
     given = entry.checked(input) if isinstance(input, (Mapping, BaseModel)) else None
     row = await _opened(services, entry, _visitor(config), given)
@@ -103,12 +106,21 @@ async def _opened(services: Services, entry: Registered, visitor: _Visitor, give
     def claim(tx: Transaction) -> Row:
         if started is not None and cases.get(tx, visitor.tenant, visitor.case_id) is None:
             starting.write(tx, started)
-        tx.execute(_CLAIM, (at, visitor.tenant, visitor.case_id))
+        _check_not_undone(cases.get(tx, visitor.tenant, visitor.case_id))
+        tx.execute(_CLAIM, (cases.OUTSIDE, at, visitor.tenant, visitor.case_id))
         found = cases.get(tx, visitor.tenant, visitor.case_id)
         assert found is not None, "it was just written"
         return found
 
     return await services.db.commit(claim)
+
+
+def _check_not_undone(row: Row | None) -> None:
+    """Its steps are done and its effects are not: the thread cannot go on. Raises Conflict."""
+    if row is None or row["ending"] is None:
+        return
+    if row["ended_at"] is None or orjson.loads(row["ending"])["status"] != "completed":
+        raise errors.Conflict(f"case {row['case_id']} has been ended and undone", "begin another thread")
 
 
 async def _started(services: Services, entry: Registered, visitor: _Visitor, given: Any) -> starting.Started:
@@ -143,14 +155,7 @@ async def _end(drive: Drive, status: str, result: Any, error: dict[str, Any] | N
     await write_left(drive)
     cycle = (now - case.started_at).total_seconds()
     data = {"cycle_s": cycle, **(error or {"sla_met": None if case.due is None else now <= case.due, "measures": {}})}
-    where = {"tenant": case.tenant, "case_id": case.case_id, "identity": f"{case.case_id}:end", "at": clock.iso(now)}
-    event = services.ledger.event(f"case.{status}", data=data, **where)
-
-    def end(tx: Transaction) -> cases.Freed:
-        tx.append(event)
-        freed = services.gateway.leases.release_all(tx, case.tenant, case.case_id, clock.iso(now))
-        return cases.Freed(
-            freed, cases.end(tx, case.tenant, case.case_id, status, at=clock.iso(now), result=result, error=error)
-        )
-
-    services.freed(case.tenant, await services.db.commit(end))
+    ending = Ending(status, data, result, error)
+    unit = partial(close, services=services, tenant=case.tenant, case_id=case.case_id, ending=ending)
+    if await asyncio.shield(closing(services, case.tenant, case.case_id, unit=unit, ending=ending)) is None:
+        services.wake(case.tenant, case.case_id)

@@ -92,28 +92,32 @@ async def cancel(
     while more := [one for one in await _family(services, tenant, case_id) if one not in stopped]:
         await asyncio.gather(*(engine.stop(one, drain=False) for one in more))
         stopped += more
-    await asyncio.shield(_cancelled(services, engine, tenant, case_id, ending))
-    await engine.wait(tenant, stopped, "settled", None)
+    woken = await asyncio.shield(_cancelled(services, engine, tenant, case_id, ending))
+    await engine.wait(tenant, woken, "settled", None)
 
 
 async def _family(services: Services, tenant: str, case_id: str) -> list[str]:
     return await services.db.read(lambda tx: cases.family(tx, tenant, case_id))
 
 
-async def _cancelled(services: Services, engine: EmbeddedEngine, tenant: str, case_id: str, ending: Ending) -> None:
-    """One commit for the whole family; what is to be wound up is queued."""
+async def _cancelled(
+    services: Services, engine: EmbeddedEngine, tenant: str, case_id: str, ending: Ending
+) -> list[str]:
+    """One commit for the whole family; what is to be wound up is queued, and given."""
 
     def unit(tx: Transaction) -> list[tuple[str, cases.Freed | None]]:
         _alive(tx, tenant, case_id)
         family = reversed(cases.family(tx, tenant, case_id))
         return [(one, close(tx, services, tenant, one, ending)) for one in family]
 
-    for one, freed in await services.db.commit(unit):
+    closed = await services.db.commit(unit)
+    for one, freed in closed:
         if freed is None:
             engine.wake(tenant, one)
         else:
             services.freed(tenant, freed)
             engine.tell(one, "cancelled")
+    return [one for one, freed in closed if freed is None]
 
 
 async def set_paused(services: Services, tenant: str, case_id: str, paused: bool, *, by: str, comment: str) -> bool:

@@ -56,6 +56,7 @@ _RESERVED = _Change("limit.reserved", "reserved", 1, 0)
 _SETTLED = _Change("limit.settled", "settled", -1, 1)
 _SETTLED_LATE = _Change("limit.settled", "settled", 0, 1)
 _RELEASED = _Change("limit.released", "released", -1, 0)
+_REFUNDED = _Change("limit.released", "refunded", 0, -1)
 
 
 class Limits:
@@ -127,6 +128,11 @@ class Limits:
         """The effect did not happen: its amount no longer counts. What is settled stays."""
         if _status(tx, tenant, effect_key) == "reserved":
             self._apply(tx, _RELEASED, tenant=tenant, effect_key=effect_key, case_id=case_id, at=at)
+
+    def refund(self, tx: Transaction, *, tenant: str, effect_key: str, case_id: str, at: datetime) -> None:
+        """The effect was undone: its amount no longer counts in the periods in which it was spent; once."""
+        if _status(tx, tenant, effect_key) == "settled":
+            self._apply(tx, _REFUNDED, tenant=tenant, effect_key=effect_key, case_id=case_id, at=at)
 
     def _apply(
         self, tx: Transaction, change: _Change, *, tenant: str, effect_key: str, case_id: str, at: datetime

@@ -17,7 +17,8 @@ from interlock.storage.transaction import Transaction
 from interlock.tools.attempt import Attempt
 
 __all__ = [
-    "Left", "Outcome", "begun", "error_of", "intend", "left_by", "load", "read_once", "settle", "twin", "value_of",
+    "Left", "Outcome", "begun", "error_of", "has_open", "intend", "left_by", "load", "read_once", "settle", "twin",
+    "value_of",
 ]  # fmt: skip
 
 _COLUMNS = (
@@ -42,6 +43,7 @@ _BEGUN = (
     "SELECT tool, args, status, result, intent_at, outcome_at FROM effects WHERE tenant = ? AND case_id = ?"
     " ORDER BY intent_at, rowid"
 )
+_OPEN = "SELECT 1 FROM effects WHERE tenant = ? AND case_id = ? AND status IN ('intent', 'unknown')"
 _WRITTEN = (
     "SELECT e.* FROM effects e LEFT JOIN ledger l ON l.tenant = e.tenant AND l.identity = e.effect_key || ':outcome'"
     " WHERE e.tenant = ? AND e.case_id = ? AND e.effect <> 'read' AND e.status <> 'failed'"
@@ -118,6 +120,11 @@ def begun(reader: Reader, tenant: str, case_id: str) -> Iterator[tuple[str, Any,
     for row in reader.rows(_BEGUN, (tenant, case_id)):
         result = value_of(row) if row["status"] == "done" else None
         yield row["tool"], orjson.loads(row["args"]), result, row["intent_at"], row["outcome_at"] or row["intent_at"]
+
+
+def has_open(reader: Reader, tenant: str, case_id: str) -> bool:
+    """Whether a case has a call of which nobody knows what came of it."""
+    return reader.row(_OPEN, (tenant, case_id)) is not None
 
 
 def left_by(reader: Reader, tenant: str, case_id: str) -> Left:

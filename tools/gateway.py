@@ -43,8 +43,10 @@ from interlock.tools.site import CallSite
 __all__ = ["DEV_USER", "Gateway", "passing"]
 
 # How a flight ends: with the call's result, or because the call has to wait or be judged again.
-Ended = ToolResult | errors.Denied | Moved
+Ended = ToolResult | errors.Denied | Moved | Refused
 _GLANCE_S = 0.5
+# A compensation that is denied for these can go on when the plane has what it lacks.
+_LACKING = frozenset({"gateway.actor", "gateway.switch", "gateway.tool"})
 # Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
 DEV_USER = "person:dev"
 
@@ -113,12 +115,12 @@ class Gateway:
         """Undo an effect that is done, governed like every call. Raises StorageError only.
 
         What is denied or fails is put to a person, with `rest`: what else is to be undone, or stays. After `approve`
-        the next `turn` begins. A switch that is off, or a tool that is missing, asks nobody: it passes.
+        the next `turn` begins. A switch that is off, or a tool or actor that is missing, asks nobody: it passes.
         """
         attempt = begin_undoing(done, site, turn)
         ended = await self._let(attempt)
         if ended.status in ("denied", "failed") and not passing(ended):
-            await self._db.commit(self._inbox.opening(stuck_of(attempt, ended, rest)))
+            await self._db.commit(self._inbox.opening(stuck_of(attempt, ended, rest)), claim=claim_at(site))
         return ended
 
     async def conclude(self, row: Row, site: CallSite) -> ToolResult:
@@ -161,6 +163,8 @@ class Gateway:
             ended = await self._flights.own(attempt, self._effect(attempt)) or Moved()
             if isinstance(ended, ToolResult):
                 return ended
+            if isinstance(ended, Refused):
+                raise ended
             if isinstance(ended, LeaseHeld):
                 await self._wait_for(attempt, ended)
             elif isinstance(ended, errors.Denied):
@@ -384,7 +388,7 @@ class Gateway:
 
 def passing(ended: ToolResult) -> bool:
     """Whether a compensation was denied by what the plane lacks for now: it waits for that, and asks nobody."""
-    return bool(ended.reasons) and all(reason.policy in ("gateway.switch", "gateway.tool") for reason in ended.reasons)
+    return bool(ended.reasons) and all(reason.policy in _LACKING for reason in ended.reasons)
 
 
 def _outcome_of(row: Any) -> Outcome:

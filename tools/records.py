@@ -15,16 +15,18 @@ from interlock.oversight.limits import Limits
 from interlock.oversight.replay import recorded
 from interlock.oversight.shadow import step_of
 from interlock.storage.claim import CLAIM, Apply, Claim
-from interlock.storage.database import Database
+from interlock.storage.database import Database, Reader
 from interlock.storage.transaction import Transaction
 from interlock.tools import effects
-from interlock.tools.attempt import Attempt
+from interlock.tools.attempt import Attempt, Refused, refused
 from interlock.tools.effects import Outcome
 from interlock.tools.execution import Execution
 from interlock.tools.judgement import Judge
 from interlock.tools.site import CallSite
 
 __all__ = ["Moved", "Records", "claim_at"]
+
+_OVER = "SELECT 1 FROM cases WHERE tenant = ? AND case_id = ? AND (ended_at IS NOT NULL OR ending IS NOT NULL)"
 
 
 class Moved(Exception):
@@ -65,28 +67,33 @@ class Records:
         """The decision that a person has to be asked; to be committed with the question."""
         return self._decided(attempt, "asked", item.reasons, item)
 
-    async def intent(self, attempt: Attempt) -> errors.Denied | Moved | None:
+    async def intent(self, attempt: Attempt) -> errors.Denied | Moved | Refused | None:
         """Make the intent durable, with lease, limits and used approvals; or say why it has to wait or be judged again.
 
         A no must not fail the unit: a failed unit would end the whole drive.
         """
+        claim = claim_at(attempt.site)
 
-        def unit(tx: Transaction) -> errors.Denied | Moved | None:
+        def unit(tx: Transaction) -> errors.Denied | Moved | Refused | None:
+            if claim is None and _is_over(tx, attempt.site):
+                return refused("scope", _said_over(attempt.site))
             try:
                 with tx.savepoint():
-                    self._intend(tx, attempt)
+                    self._intend(tx, attempt, claim.epoch if claim else 0)
             except (errors.Denied, Moved) as stop:  # a lease of another case, or sums out of range
                 return stop
             return None
 
-        return await self._db.commit(unit, claim=claim_at(attempt.site))
+        return await self._db.commit(unit, claim=claim)
 
     async def again(self, attempt: Attempt) -> LeaseHeld | errors.Stale | Moved | None:
         """Make a further try of an intent durable; or say that its outcome is known by now, or its lease is over."""
-        at = iso(self._now())
+        at, claim = iso(self._now()), claim_at(attempt.site)
         event = self._intent_event(attempt, at)
 
         def unit(tx: Transaction) -> LeaseHeld | errors.Stale | Moved | None:
+            if claim is None and _is_over(tx, attempt.site):
+                return errors.Stale(_said_over(attempt.site), "look at the case")
             try:
                 with tx.savepoint():
                     self._repeat(tx, attempt, at)
@@ -95,7 +102,7 @@ class Records:
                 return stop
             return None
 
-        return await self._db.commit(unit, claim=claim_at(attempt.site))
+        return await self._db.commit(unit, claim=claim)
 
     async def outcome(self, attempt: Attempt, outcome: Outcome, item: Item | None = None) -> None:
         """Make an outcome durable, under any epoch: what happened outside has happened.
@@ -138,12 +145,12 @@ class Records:
         await self._ledger.record(event, *self._differs(attempt, "allowed"))
         return await self._db.read(lambda tx: effects.twin(tx, attempt))
 
-    def _intend(self, tx: Transaction, attempt: Attempt) -> None:
+    def _intend(self, tx: Transaction, attempt: Attempt, epoch: int) -> None:
         at = self._now()
         # Sums, counts and policies may have moved since the decision: in the commit they are final.
         if self._judge.moved(tx, attempt):
             raise Moved
-        self._lease(tx, attempt, at)
+        self._lease(tx, attempt, epoch, at)
         if not effects.intend(tx, attempt, iso(at)):
             raise Moved
         try:
@@ -151,7 +158,7 @@ class Records:
         except errors.Denied as used:
             raise Moved from used
         self._inbox.withdraw(tx, attempt.site.tenant, attempt.effect_key)
-        if attempt.money is not None:
+        if attempt.money is not None and attempt.undoes is None:
             self._reserve(tx, attempt, at)
         for event in self._decided(attempt, "allowed", attempt.reasons):
             tx.append(event)
@@ -165,12 +172,12 @@ class Records:
             site, resource = attempt.site, str(attempt.resource)
             self._leases.check(tx, tenant=site.tenant, resource=resource, case_id=site.case_id, token=attempt.token)
 
-    def _lease(self, tx: Transaction, attempt: Attempt, at: datetime) -> None:
-        site, claim = attempt.site, claim_at(attempt.site)
+    def _lease(self, tx: Transaction, attempt: Attempt, epoch: int, at: datetime) -> None:
+        site = attempt.site
         if attempt.resource is not None and attempt.spec.writes:
             attempt.token = self._leases.take(
-                tx, tenant=site.tenant, resource=attempt.resource, case_id=site.case_id,
-                epoch=claim.epoch if claim else 0, at=iso(at),
+                tx, tenant=site.tenant, resource=attempt.resource, case_id=site.case_id, epoch=epoch,
+                at=iso(at),
             )  # fmt: skip
 
     def _reserve(self, tx: Transaction, attempt: Attempt, at: datetime) -> None:
@@ -182,12 +189,18 @@ class Records:
         )  # fmt: skip
 
     def _account(self, tx: Transaction, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
-        """Settle or give back what was reserved; while the outcome is unknown it stays reserved."""
+        """Settle or give back what was reserved; while the outcome is unknown it stays reserved.
+
+        What is undone was not spent: it is taken out of the sums into which it went.
+        """
         if attempt.money is None or outcome.status == "unknown":
             return
-        where = {"tenant": attempt.site.tenant, "effect_key": attempt.effect_key, "case_id": attempt.site.case_id}
-        book = self._limits.settle if outcome.status == "done" else self._limits.release
-        book(tx, **where, at=at)
+        where = {"tenant": attempt.site.tenant, "case_id": attempt.site.case_id}
+        if attempt.compensates is None:
+            book = self._limits.settle if outcome.status == "done" else self._limits.release
+            book(tx, **where, effect_key=attempt.effect_key, at=at)
+        elif outcome.status == "done":
+            self._limits.refund(tx, **where, effect_key=attempt.compensates, at=at)
 
     def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> list[Event]:
         """The decision, and how the shadow of the policies differs from it."""
@@ -245,6 +258,15 @@ def _decision(attempt: Attempt, decision: str, reasons: list[Reason]) -> dict[st
 
 def _aside(attempt: Attempt) -> dict[str, Any]:
     return {"workflow": attempt.site.workflow, "money": attempt.amount}
+
+
+def _is_over(tx: Reader, site: CallSite) -> bool:
+    """Whether a case is closed to calls from outside its drive; within a drive its epoch says so."""
+    return tx.row(_OVER, (site.tenant, site.case_id)) is not None
+
+
+def _said_over(site: CallSite) -> str:
+    return f"case {site.case_id} has ended, or is being ended"
 
 
 def _undone(attempt: Attempt) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """How cases end. One that fails or is cancelled first finds out what it did outside, and undoes it, last effect first.
 
-Until then it is no longer driven: `cases.ending` says how it is to end, and every engine goes on from what the rows of
-`effects` and the answers of people say.
+Until then its graph is no longer driven: `cases.ending` says how it is to end, and every engine goes on from what the
+rows of `effects` and the answers of people say. One that completes with a call of which nobody knows finds out as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -24,18 +23,17 @@ from interlock.tools.site import CallSite
 if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
-    from interlock.graphs.engine.segment import Segment
+    from interlock.graphs.drive import Drive
     from interlock.graphs.services import Services
+    from interlock.storage.claim import Claim
     from interlock.storage.database import Reader, Row
     from interlock.storage.transaction import Transaction
     from interlock.tools.contract import ToolResult
 
-__all__ = ["ENDING", "Ending", "close", "end", "wind_up", "write_left"]
+__all__ = ["ENDING", "Ending", "close", "closing", "end", "wind_up", "write_left"]
 
 # What a drive gives whose case is to be wound up: it is claimed again for that.
 ENDING = "ending"
-_OPEN = ("open", "claimed")
-_ITEM = "SELECT status, decision FROM inbox WHERE tenant = ? AND id = ?"
 
 
 class Ending(NamedTuple):
@@ -57,15 +55,15 @@ class _Step(NamedTuple):
 
 
 def close(tx: Transaction, services: Services, tenant: str, case_id: str, ending: Ending) -> cases.Freed | None:
-    """End a case; None when something is to be found out or undone first, which the engine then does."""
+    """End a case; None when something is to be found out or undone first, which an engine then does."""
     at = clock.iso(services.clock.now())
-    if ending.status != "completed" and _is_to_wind_up(tx, services, tenant, case_id):
+    if _is_to_wind_up(tx, services, tenant, case_id, ending):
         cases.set_ending(tx, tenant, case_id, orjson.dumps(ending._asdict()), at=at)
         return None
     told = {} if ending.status == "completed" else _told(tx, services, tenant, case_id)
     event = services.ledger.event(
-        f"case.{ending.status}", tenant=tenant, case_id=case_id, actor=ending.by,
-        data={**ending.data, **told}, identity=f"{case_id}:end", at=at,
+        f"case.{ending.status}", tenant=tenant, case_id=case_id, actor=ending.by, data={**ending.data, **told},
+        identity=f"{case_id}:end", at=at,
     )  # fmt: skip
     tx.append(event)
     freed = services.gateway.leases.release_all(tx, tenant, case_id, at)
@@ -73,98 +71,119 @@ def close(tx: Transaction, services: Services, tenant: str, case_id: str, ending
     return cases.Freed(freed, parent)
 
 
-def _is_to_wind_up(tx: Transaction, services: Services, tenant: str, case_id: str) -> bool:
-    """Whether there is something to do first, and an engine that does it: none drives the calls of guests."""
-    row = cases.get(tx, tenant, case_id)
-    driven = row is not None and row["paused"] != cases.OUTSIDE
-    return driven and _next(tx, services, tenant, case_id).kind != "end"
+def _is_to_wind_up(tx: Transaction, services: Services, tenant: str, case_id: str, ending: Ending) -> bool:
+    if ending.status == "completed":
+        return effects.has_open(tx, tenant, case_id)
+    return _next(tx, services, tenant, case_id, ending).kind != "end"
 
 
-async def end(segment: Segment, ending: Ending) -> str:
-    """End the case of a drive, or leave it to be wound up."""
-    claim, services = segment.claim, segment.services
+async def end(services: Services, claim: Claim, ending: Ending) -> str:
+    """End the case of a drive, or leave it to be wound up: its status then, or ENDING."""
 
     def unit(tx: Transaction) -> cases.Freed | None:
-        write_left(tx, segment)
+        write_left(tx, claim)
         return close(tx, services, claim.tenant, claim.case_id, ending)
 
-    freed = await asyncio.shield(_free(segment, unit))
+    freed = await asyncio.shield(closing(services, claim.tenant, claim.case_id, unit=unit, ending=ending, claim=claim))
     return ENDING if freed is None else ending.status
 
 
-async def _free(segment: Segment, unit: Callable[[Transaction], cases.Freed | None]) -> cases.Freed | None:
-    """Commit the end, and tell those who waited for it; both, also when the drive is cancelled meanwhile."""
-    freed = await segment.services.db.commit(unit, claim=segment.claim)
+async def closing(
+    services: Services,
+    tenant: str,
+    case_id: str,
+    *,
+    unit: Callable[[Transaction], cases.Freed | None],
+    ending: Ending,
+    claim: Claim | None = None,
+) -> cases.Freed | None:
+    """Commit an end by `close`, and tell those who waited for it; to be shielded, so that both are done.
+
+    What is in flight when a case completes ends first. A case that fails says so at once, and waits afterwards.
+    """
+    if ending.status == "completed":
+        await services.gateway.drain(case_id)
+    freed = await services.db.commit(unit, claim=claim)
     if freed is not None:
-        segment.services.freed(segment.claim.tenant, freed)
+        services.freed(tenant, freed)
     return freed
 
 
-def write_left(tx: Transaction, segment: Segment) -> None:
-    for apply in segment.claim.take_all():
+def write_left(tx: Transaction, claim: Claim) -> None:
+    """Write the rows that wait for no task any more."""
+    for apply in claim.take_all():
         apply(tx)
 
 
-async def wind_up(segment: Segment, control: RunControl) -> str:
-    """Find out and undo, one effect after the other, until the case can end or has to wait."""
-    services, tenant, case_id = segment.services, segment.claim.tenant, segment.claim.case_id
-    await services.gateway.drain(case_id=case_id)
+async def wind_up(drive: Drive, ending: Ending, control: RunControl) -> str:
+    """Find out and undo, one effect after the other, until the case can end or has to wait; gives its status."""
+    services, tenant, case_id = drive.services, drive.case.tenant, drive.case.case_id
+    await services.gateway.drain(case_id)
     while not control.drain_requested:
-        step = await services.db.read(lambda tx: _next(tx, services, tenant, case_id))
+        step = await services.db.read(lambda tx: _next(tx, services, tenant, case_id, ending))
         if step.kind == "end":
-            return await end(segment, Ending(**orjson.loads(segment.row["ending"])))
+            return await end(services, drive.claim, _as_of_now(drive, ending))
         if step.kind == "wait":
-            if await _waits(segment):
+            if await _waits(drive, ending):
                 return "waiting"
             continue
-        ended = await _take(segment, step)
-        if passing(ended):
-            return await _park(segment, "; ".join(reason.text for reason in ended.reasons))
-    return await _park(segment, None)
+        ended = await _take(drive, step)
+        if passing(ended) or (step.kind, ended.status) == ("conclude", "denied"):
+            return await _park(drive, "; ".join(reason.text for reason in ended.reasons))
+    return await _park(drive, None)
 
 
-async def _take(segment: Segment, step: _Step) -> ToolResult:
-    gateway, site = segment.services.gateway, _site(segment, step.row)
+def _as_of_now(drive: Drive, ending: Ending) -> Ending:
+    """The same end, with the time that it took to wind up."""
+    cycle = (drive.services.clock.now() - drive.case.started_at).total_seconds()
+    return ending._replace(data={**ending.data, "cycle_s": cycle} if "cycle_s" in ending.data else ending.data)
+
+
+async def _take(drive: Drive, step: _Step) -> ToolResult:
+    services, case = drive.services, drive.case
+    who = await services.db.read(lambda tx: cases.worked_on(tx, case.tenant, case.case_id))
+    site = _site(drive, step.row, who)
     if step.kind == "conclude":
-        return await gateway.conclude(step.row, site)
-    claim, services = segment.claim, segment.services
-    told = await services.db.read(lambda tx: _told(tx, services, claim.tenant, claim.case_id))
-    return await gateway.undo(step.row, site, step.turn, told)
+        return await services.gateway.conclude(step.row, site)
+    told = await services.db.read(lambda tx: _told(tx, services, case.tenant, case.case_id))
+    return await services.gateway.undo(step.row, site, step.turn, told)
 
 
-async def _waits(segment: Segment) -> bool:
+async def _waits(drive: Drive, ending: Ending) -> bool:
     """Set the case to waiting, unless people have answered meanwhile."""
-    tenant, case_id, services, at = segment.claim.tenant, segment.claim.case_id, segment.services, segment.stamp()
+    services, tenant, case_id = drive.services, drive.case.tenant, drive.case.case_id
+    at = clock.iso(services.clock.now())
 
     def unit(tx: Transaction) -> bool:
-        waits = _next(tx, services, tenant, case_id).kind == "wait"
+        waits = _next(tx, services, tenant, case_id, ending).kind == "wait"
         if waits:
             cases.set_status(tx, tenant, case_id, "waiting", at=at)
             arm(tx, tenant, case_id)
         return waits
 
-    return await services.db.commit(unit, claim=segment.claim)
+    return await services.db.commit(unit, claim=drive.claim)
 
 
-async def _park(segment: Segment, reason: str | None) -> str:
+async def _park(drive: Drive, reason: str | None) -> str:
     """The case waits for what the plane lacks; without a reason the next engine takes it up."""
-    claim, at, status = segment.claim, segment.stamp(), "queued" if reason is None else "waiting"
-    await segment.services.db.commit(
+    claim, at = drive.claim, clock.iso(drive.services.clock.now())
+    status = "queued" if reason is None else "waiting"
+    await drive.services.db.commit(
         lambda tx: cases.set_status(tx, claim.tenant, claim.case_id, status, at=at, reason=reason), claim=claim
     )
     return status
 
 
-def _next(tx: Reader, services: Services, tenant: str, case_id: str) -> _Step:
+def _next(tx: Reader, services: Services, tenant: str, case_id: str, ending: Ending) -> _Step:
     """The next step, by what is written: what happened is known before anything is undone, and order is kept."""
     left = effects.left_by(tx, tenant, case_id)
-    asked = {row["effect_key"]: _asked(tx, services, tenant, row["effect_key"]) for row in left.open}
+    asked = [row for row in left.open if _said(tx, services, tenant, row["effect_key"]) == "open"]
     for row in left.open:
-        if not asked[row["effect_key"]]:
+        if row not in asked:
             return _Step("conclude", row)
     if asked:
         return _Step("wait")
-    for row in left.done:
+    for row in left.done if ending.status != "completed" else ():
         step = None if row["effect_key"] in left.undone else _undoing(tx, services, tenant, row)
         if step is not None:
             return step
@@ -175,31 +194,37 @@ def _undoing(tx: Reader, services: Services, tenant: str, row: Row) -> _Step | N
     """How the undoing of an effect goes on; None when it stays, by its tool or by the word of a person."""
     if not _can_undo(services, row):
         return None
-    turn = 0
-    while (said := _stuck(tx, tenant, row, turn)) is not None:
-        if said == "open":
-            return _Step("wait")
-        if said != "approve":
-            return None
-        turn += 1
-    return _Step("wait") if _asked(tx, services, tenant, key_of(row["effect_key"], turn)) else _Step("undo", row, turn)
+    turn, said = _standing(tx, services, tenant, row)
+    if said is None:
+        return _Step("undo", row, turn)
+    return _Step("wait") if said == "open" else None
 
 
 def _can_undo(services: Services, row: Row) -> bool:
     return row["tool"] in services.tools and services.tools.get(row["tool"]).compensate is not None
 
 
-def _asked(tx: Reader, services: Services, tenant: str, effect_key: str) -> bool:
-    """Whether a person has still to answer about a call."""
-    return any(item.status in _OPEN for item in services.inbox.items_of(tx, tenant, effect_key))
+def _standing(tx: Reader, services: Services, tenant: str, row: Row) -> tuple[int, str | None]:
+    """The turn in which an effect is being undone, and what was said of that: open, respond, reject; None: nothing."""
+    turn = 0
+    while (said := _said(tx, services, tenant, key_of(row["effect_key"], turn))) == "approve":
+        turn += 1
+    return turn, said
 
 
-def _stuck(tx: Reader, tenant: str, row: Row, turn: int) -> str | None:
-    """What was said of a compensation that did not go through: open, or a decision; None when nobody was asked."""
-    item = tx.row(_ITEM, (tenant, stuck_id(key_of(row["effect_key"], turn))))
-    if item is None:
-        return None
-    return str(orjson.loads(item["decision"])["kind"]) if item["decision"] else "open"
+def _said(tx: Reader, services: Services, tenant: str, effect_key: str) -> str | None:
+    """Whether a person has still to answer about a call (open), or the answer that ends its turn; None otherwise.
+
+    That is any answer to a compensation that did not go through, and an answer instead of the call.
+    """
+    items = services.inbox.items_of(tx, tenant, effect_key)
+    if any(item.open for item in items):
+        return "open"
+    for item in items:
+        stuck, decision = item.id == stuck_id(effect_key), item.decision
+        if decision is not None and (stuck or (item.kind, decision.kind) == ("approval", "respond")):
+            return decision.kind
+    return None
 
 
 def _told(tx: Reader, services: Services, tenant: str, case_id: str) -> dict[str, Any]:
@@ -214,32 +239,33 @@ def _told(tx: Reader, services: Services, tenant: str, case_id: str) -> dict[str
 def _fate(tx: Reader, services: Services, tenant: str, row: Row, left: effects.Left) -> str:
     if row["effect_key"] in left.undone:
         return "compensated"
-    if _can_undo(services, row) and _undoing(tx, services, tenant, row) is not None:
-        return "remaining"
-    said = next(said for turn in count() if (said := _stuck(tx, tenant, row, turn)) != "approve")
-    return "by_person" if said == "respond" else "stays"
+    if not _can_undo(services, row):
+        return "stays"
+    _, said = _standing(tx, services, tenant, row)
+    return {"respond": "by_person", "reject": "stays"}.get(said or "", "remaining")
 
 
-def _site(segment: Segment, row: Row) -> CallSite:
+def _site(drive: Drive, row: Row, worked_on: frozenset[str]) -> CallSite:
     """The place of an effect, outside its node: what is asked is asked in the inbox at once."""
-    case = segment.row
+    case = drive.case
     return CallSite(
-        tenant=case["tenant"],
-        case_id=case["case_id"],
-        workflow=case["workflow"],
-        version=case["version"],
+        tenant=case.tenant,
+        case_id=case.case_id,
+        workflow=case.workflow,
+        version=case.version,
         task=row["task"] or "",
         visit=1,
         actor=row["actor"],
-        requester=case["requester"],
-        preparers=frozenset(),
-        owner=segment.entry.workflow.owner,
+        requester=case.requester,
+        preparers=worked_on - {row["actor"]},
+        owner=case.owner,
         allowed=None,
         ns="",
         attempt=1,
-        snapshot=case["snapshot"] or 0,
-        autonomy=case["autonomy"],
+        snapshot=case.snapshot,
+        autonomy=case.autonomy,
         guest=False,
-        trusted=bool(case["trusted"]),
+        trusted=case.trusted,
         deadline=None,
+        asking=case.asking,
     )

@@ -69,26 +69,32 @@ async def advance(services: Services, registry: Registry, tenant: str, case_id: 
     row, claimed = await services.db.commit(lambda tx: cases.claim(tx, tenant, case_id, at))
     if row is None or not claimed:
         return "gone" if row is None else str(row["status"])
-    claim = Claim(tenant, case_id, row["epoch"])
-    entry = registry.find(row["workflow"], row["version"])
-    obstacle = _obstacle(services, entry, row)
-    if entry is None or obstacle:
+    claim, entry = Claim(tenant, case_id, row["epoch"]), registry.find(row["workflow"], row["version"])
+    if obstacle := "" if row["ending"] else _obstacle(services, entry, row):
         return await _park(services, claim, obstacle)
-    segment = Segment(services, entry, row, claim)
     about = {"case_id": case_id, "version": row["version"], "tenant": tenant, "epoch": row["epoch"]}
-    with inside(_drive_of(segment)), trace.invoke_workflow(row["workflow"], **about):
+    drive = _drive_of(services, entry, row, claim)
+    with inside(drive), trace.invoke_workflow(row["workflow"], **about):
         try:
-            status = await (wind_up(segment, control) if row["ending"] else _drive(segment, control))
+            status = await _go(drive, entry, row, control)
         except asyncio.CancelledError:
-            await asyncio.shield(_flush(segment))
+            await asyncio.shield(_flush(services, claim))
             raise
     return await advance(services, registry, tenant, case_id, control) if status == ENDING else status
 
 
-def _drive_of(segment: Segment) -> Drive:
-    row, workflow = segment.row, segment.entry.workflow
+async def _go(drive: Drive, entry: Registered | None, row: Row, control: RunControl) -> str:
+    """Drive the graph; a case that is to end needs none, it is wound up."""
+    if row["ending"]:
+        return await wind_up(drive, Ending(**orjson.loads(row["ending"])), control)
+    assert entry is not None, "without its workflow a case waits"
+    return await _drive(Segment(drive.services, entry, row, drive.claim), control)
+
+
+def _drive_of(services: Services, entry: Registered | None, row: Row, claim: Claim) -> Drive:
+    owner, asking = (entry.workflow.owner, entry.workflow.asking) if entry is not None else ("", None)
     assign, value = orjson.loads(row["assign"] or b"{}"), orjson.loads(row["input"] or b"null")
-    return Drive(segment.services, info_of(row, workflow.owner, assign, value, workflow.asking), segment.claim)
+    return Drive(services, info_of(row, owner, assign, value, asking), claim)
 
 
 async def _drive(segment: Segment, control: RunControl) -> str:
@@ -182,7 +188,7 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt], values: Any
     so_far = to_jsonable_python(segment.entry.graph.shown(dict(values)), fallback=repr)
 
     def settle(tx: Transaction) -> dict[str, Any]:
-        write_left(tx, segment)
+        write_left(tx, segment.claim)
         named = [_ours(tx, segment.claim, interrupt) for interrupt in interrupts]
         for interrupt, ours in zip(interrupts, named, strict=True):
             if ours is None:
@@ -206,7 +212,7 @@ async def _complete(segment: Segment, values: Any) -> str:
     except Exception as exc:  # `measures` is the workflow's own code
         return await _fail(segment, exc)
     data = {"cycle_s": _cycle(segment), "sla_met": _sla_met(segment), "measures": measures}
-    return await end(segment, Ending("completed", data, result))
+    return await end(segment.services, segment.claim, Ending("completed", data, result))
 
 
 def _result(segment: Segment, state: dict[str, Any]) -> tuple[Any, dict[str, float]]:
@@ -221,14 +227,14 @@ async def _fail(segment: Segment, exc: Exception) -> str:
     code = exc.code if isinstance(exc, errors.InterlockError) else type(exc).__name__
     message = str(exc) or type(exc).__name__
     data = {"code": code, "message": message, "cycle_s": _cycle(segment)}
-    return await end(segment, Ending("failed", data, error={"code": code, "message": message}))
+    return await end(segment.services, segment.claim, Ending("failed", data, error={"code": code, "message": message}))
 
 
 async def _set(segment: Segment, status: str, reason: str | None = None) -> str:
     tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
 
     def change(tx: Transaction) -> None:
-        write_left(tx, segment)
+        write_left(tx, segment.claim)
         cases.set_status(tx, tenant, case_id, status, at=at, reason=reason)
 
     await segment.services.db.commit(change, claim=segment.claim)
@@ -257,10 +263,10 @@ async def _park(services: Services, claim: Claim, reason: str) -> str:
     return "waiting"
 
 
-async def _flush(segment: Segment) -> None:
+async def _flush(services: Services, claim: Claim) -> None:
     """What tasks had noted before they were cancelled is kept."""
-    if segment.claim.poison is None:
-        await segment.services.db.commit(lambda tx: write_left(tx, segment), claim=segment.claim)
+    if claim.poison is None:
+        await services.db.commit(lambda tx: write_left(tx, claim), claim=claim)
 
 
 def _cycle(segment: Segment) -> float:
