@@ -23,11 +23,17 @@ from filelock import FileLock, Timeout
 
 from interlock import errors
 from interlock.context.embed import Vectors
+from interlock.storage.scrub import scrub_file
 
 __all__ = ["Collection", "Record", "Store"]
 
 Record = tuple[str, str, dict[str, Any]]
 _PAGE = 1_000
+# The log is read again for vectors only; records that exist keep their line as it is.
+_SCRUB = (
+    "UPDATE embeddings_queue SET metadata = NULL WHERE id NOT IN (SELECT embedding_id FROM embeddings)",
+    "INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('optimize')",
+)
 _SPARE = 8
 # Wide walks over a dense graph, and more candidates than asked for: exact in practice at 5,000 random vectors.
 _HNSW = CreateCollectionConfiguration(
@@ -63,7 +69,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._prefix = "" if folder else uuid4().hex
+        self._prefix, self._folder = "" if folder else uuid4().hex, folder
         self._lock = _own(folder) if folder else None
         settings = ChromaSettings(anonymized_telemetry=False)
         try:
@@ -84,6 +90,14 @@ class Store:
     def of_tenant(self, tenant: str) -> list[Collection]:
         """All collections of a tenant, those of models used earlier included."""
         return [Collection(found) for found in self._named(self._name_prefix(tenant))]
+
+    def scrub(self) -> None:
+        """Leave no text of what was deleted on disk. Chroma keeps it in its log, its index and in free pages.
+
+        Vectors of deleted records stay in Chroma's index files until those are rebuilt. Raises StorageError.
+        """
+        if self._folder is not None:
+            scrub_file(self._folder / "chroma.sqlite3", _SCRUB)
 
     def close(self) -> None:
         """Free the folder; a store in memory is dropped."""

@@ -138,9 +138,10 @@ class NewCase:
     paused: int = 0
 
 
-def known(tx: Reader, tenant: str, workflow: str, key: str) -> Row | None:
-    """The case that has a business key, or None."""
-    return tx.row("SELECT * FROM cases WHERE tenant = ? AND workflow = ? AND key = ?", (tenant, workflow, key))
+def known(tx: Reader, new: NewCase) -> Row | None:
+    """The case that has the business key of a new one, or had it until it was erased; or None."""
+    sql = "SELECT * FROM cases WHERE tenant = ? AND workflow = ? AND key = ?"
+    return tx.row(sql, (new.tenant, new.workflow, new.key)) or get(tx, new.tenant, new.case_id)
 
 
 def insert(tx: Transaction, new: NewCase, seq: int) -> None:

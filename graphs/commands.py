@@ -79,6 +79,10 @@ class _Commands:
         moved = await self._plane.retention.archive(clock.moment(before, "before") if before else None, by=by)
         return {"archived": moved._asdict()}
 
+    async def erase(self, case_ids: list[str], by: str, comment: str, subject: str | None = None) -> Any:
+        erased = await self._plane.retention.erase(case_ids, subject=subject, by=by, why=comment)
+        return {"erased": erased._asdict()}
+
     async def wait(self, case_id: str, until: str = "settled", timeout: float | None = None) -> Any:  # noqa: ASYNC109
         return _case(await self._plane.wait(case_id, until, timeout))
 

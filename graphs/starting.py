@@ -103,7 +103,7 @@ def write(tx: Transaction, started: Started) -> tuple[str, int | None]:
     Raises Conflict for a known key with another input, and for an object with an open case where that is not allowed.
     """
     new = started.new
-    if new.key is not None and (row := cases.known(tx, new.tenant, new.workflow, new.key)) is not None:
+    if new.key is not None and (row := cases.known(tx, new)) is not None:
         return cases.same_start(row, new), None
     twin = _open_case(tx, started)
     if twin is not None and started.on_duplicate == "join":

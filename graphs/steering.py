@@ -158,6 +158,8 @@ async def fork(
     row = await services.db.read(lambda tx: cases.get(tx, tenant, case_id))
     if row is None:
         raise errors.NotFound(f"no case {case_id!r}", "see `interlock cases`")
+    if not row["input_digest"]:
+        raise errors.Conflict(f"case {case_id} was erased", "nothing is left to go on from")
     started = await _forked(services, registry.get(row["workflow"], row["version"]), row, by)
     event = services.ledger.event(
         "case.forked", tenant=tenant, case_id=case_id, actor=by,

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from interlock import errors
 from interlock.observability.seal import sync
 from interlock.observability.verify import NAMED, Bad, Chain, read_event
 from interlock.storage.database import Reader, Transaction
 
-__all__ = ["Archive", "Draft", "check", "listed", "read", "replace", "save", "tidy"]
+__all__ = ["Archive", "Draft", "check", "listed", "parts", "read", "replace", "save", "tidy"]
 
 _LISTED = "SELECT stream, seq, hash, file, at FROM archives WHERE tenant = '' AND stream = ? ORDER BY seq"
 _SAVE = "INSERT INTO archives (tenant, stream, seq, hash, file, at) VALUES ('', ?, ?, ?, ?, ?)"
@@ -84,6 +86,14 @@ def read(folder: Path, archive: Archive) -> Iterator[bytes]:
     """The lines of an archive. Raises OSError when it is not there."""
     with (folder / archive.file).open("rb") as lines:
         yield from lines
+
+
+def parts(archive: Archive) -> re.Match[str]:
+    """What the name of an archive says. Raises DatabaseCorrupt when it says nothing."""
+    found = NAMED.fullmatch(archive.file)
+    if found is None:
+        raise errors.DatabaseCorrupt(f"{archive.file} is no name of an archive", "run `interlock audit verify`")
+    return found
 
 
 def check(chain: Chain, folder: Path, archives: Sequence[Archive], kept: Mapping[int, str]) -> None:

@@ -11,6 +11,7 @@ import orjson
 from interlock import errors
 from interlock.clock import Clock, iso, moment
 from interlock.ids import digest
+from interlock.observability import erasing
 from interlock.observability.events import EVENTS, Kind
 from interlock.observability.seal import Proof
 from interlock.observability.verification import Report, verify
@@ -31,9 +32,6 @@ _EXPORT = (
 _LIVE = " AND l.seq > coalesce((SELECT max(a.seq) FROM archives a WHERE a.tenant = '' AND a.stream = l.stream), 0)"
 _STRETCH = " AND l.stream = ? AND l.seq <= ?"
 _COUNTS = "SELECT case_id, count(*) AS n FROM ledger WHERE tenant = ? GROUP BY case_id"
-_OF_CASE = "SELECT payload_hash FROM ledger WHERE tenant = ? AND case_id = ? AND type <> 'payload.erased' ORDER BY seq"
-_ERASURES = "SELECT payload_hash FROM ledger WHERE tenant = ? AND type = 'payload.erased'"
-_ERASE = "UPDATE payloads SET data = NULL, salt = ?, erased_at = ? WHERE tenant = ? AND hash = ? AND data IS NOT NULL"
 
 
 class Ledger:
@@ -138,7 +136,7 @@ class Ledger:
     async def erase(
         self, tenant: str, hashes: Sequence[str] | None = None, *, case_id: str | None = None, by: str, why: str
     ) -> int:
-        """Erase payloads, by hash or all of a case; the chain stays whole and payload.erased says which.
+        """Erase payloads in the database, by hash or all of a case; the chain stays whole, payload.erased says which.
 
         Gives how many were erased; those already erased, unknown, or themselves of an erasure are left out.
         """
@@ -147,23 +145,19 @@ class Ledger:
         at = iso(self.clock.now())
 
         def unit(tx: Transaction) -> int:
-            gone = _blank(tx, tenant, _of_case(tx, tenant, case_id) if hashes is None else hashes, at)
+            gone = erasing.blank(tx, tenant, erasing.of_case(tx, tenant, case_id) if hashes is None else hashes, at)
             if gone:
-                data = {"hashes": gone, "why": why}
-                tx.append(self.event("payload.erased", tenant=tenant, case_id=case_id, actor=by, data=data, at=at))
+                tx.append(self.erased(tenant, case_id, gone, by=by, why=why, at=at))
             return len(gone)
 
         return await self._db.commit(unit)
 
-
-def _of_case(tx: Transaction, tenant: str, case_id: str | None) -> list[str]:
-    return [row["payload_hash"] for row in tx.rows(_OF_CASE, (tenant, case_id))]
-
-
-def _blank(tx: Transaction, tenant: str, hashes: Sequence[str], at: str) -> list[str]:
-    """Erase data and salt; what an erasure said stays, or nobody could tell it from a deletion."""
-    kept = {row["payload_hash"] for row in tx.rows(_ERASURES, (tenant,))}
-    return [one for one in hashes if one not in kept and tx.execute(_ERASE, (b"", at, tenant, one))]
+    def erased(
+        self, tenant: str, case_id: str | None, hashes: Sequence[str], *, by: str, why: str, at: str
+    ) -> Event:
+        """What the chain says of payloads that were erased: without it they would be missing."""
+        data = {"hashes": list(hashes), "why": why}
+        return self.event("payload.erased", tenant=tenant, case_id=case_id, actor=by, data=data, at=at)
 
 
 def _kind(type_: str, data: Mapping[str, Any]) -> Kind:

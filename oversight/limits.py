@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock import errors
-from interlock.clock import iso
+from interlock.clock import iso, parse
 from interlock.money import Money
 
 if TYPE_CHECKING:
     from interlock.observability.ledger import Ledger
     from interlock.storage.database import Reader, Row, Transaction
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "forget"]
 
 # Sums stay far from 2**63, where SQLite would turn integers into floats.
 _MOST = 2**62
@@ -29,6 +29,13 @@ _ADD = (
     " ON CONFLICT (tenant, bucket, period, currency) DO UPDATE SET"
     " reserved = limits.reserved + excluded.reserved, settled = limits.settled + excluded.settled"
 )
+_OF_CASE = (
+    "tenant = ? AND bucket LIKE 'counterparty/%' AND effect_key IN"
+    " (SELECT effect_key FROM effects WHERE tenant = ? AND case_id = ?)"
+)
+_COUNTERPARTIES = f"SELECT DISTINCT bucket FROM reservations WHERE {_OF_CASE}"  # noqa: S608  # ours
+_FORGET_CALLS = f"DELETE FROM reservations WHERE {_OF_CASE}"  # noqa: S608  # ours
+_FORGET_SUMS = "DELETE FROM limits WHERE tenant = ? AND bucket = ? AND period NOT IN (?, ?, ?)"
 _SUMS = "SELECT reserved, settled FROM limits WHERE tenant = ? AND bucket = ? AND period = ? AND currency = ?"
 _COUNTED = (
     "SELECT bucket, period, currency, amount, status FROM reservations WHERE tenant = ? AND effect_key = ?"
@@ -178,6 +185,17 @@ def _check_same(counted: Row, money: Money) -> None:
 def _status(reader: Reader, tenant: str, effect_key: str) -> str | None:
     rows = reader.rows(_COUNTED, (tenant, effect_key))
     return rows[0]["status"] if rows else None
+
+
+def forget(tx: Transaction, tenant: str, case_id: str, at: str) -> None:
+    """Take out whom the calls of a case paid, and the sums of past periods that are kept under such a name.
+
+    Sums of periods that are not over stay: they still limit.
+    """
+    current = _periods(parse(at))
+    for row in tx.rows(_COUNTERPARTIES, (tenant, tenant, case_id)):
+        tx.execute(_FORGET_SUMS, (tenant, row["bucket"], *current))
+    tx.execute(_FORGET_CALLS, (tenant, tenant, case_id))
 
 
 def _buckets(requester: str, actor: str, counterparty: str) -> tuple[str, str, str]:

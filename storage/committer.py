@@ -29,10 +29,14 @@ _EPOCH = "SELECT epoch FROM cases WHERE tenant = ? AND case_id = ?"
 class _Unit:
     """What one caller wants durable, and how to tell it."""
 
-    __slots__ = ("apply", "claim", "error", "future", "loop", "result")
+    __slots__ = ("alone", "apply", "claim", "error", "future", "loop", "result")
 
-    def __init__(self, apply: Apply, claim: Claim | None, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(
+        self, apply: Callable[[Any], Any], claim: Claim | None, loop: asyncio.AbstractEventLoop | None, *,
+        alone: bool = False,
+    ) -> None:  # fmt: skip
         self.apply = apply
+        self.alone = alone
         self.claim = claim
         self.loop = loop
         self.future: asyncio.Future[Any] | Future[Any] = Future() if loop is None else loop.create_future()
@@ -71,6 +75,12 @@ class Committer:
     async def commit(self, apply: Apply, claim: Claim | None) -> Any:
         """Queue a unit at once, and wait until it is durable. A cancelled wait does not cancel the unit."""
         unit = _Unit(apply, claim, asyncio.get_running_loop())
+        self._submit(unit)
+        return await unit.future  # type: ignore[misc]  # with a loop it is an asyncio future
+
+    async def between(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run `work(connection)` between two transactions: for what none may be open for."""
+        unit = _Unit(work, None, asyncio.get_running_loop(), alone=True)
         self._submit(unit)
         return await unit.future  # type: ignore[misc]  # with a loop it is an asyncio future
 
@@ -116,10 +126,21 @@ class Committer:
         return batch
 
     def _commit_batch(self, batch: list[_Unit]) -> None:
+        units = [unit for unit in batch if not unit.alone]
         try:
-            self._run_batch(batch)
+            if units:
+                self._run_batch(units)
         except BaseException as exc:  # every caller of the batch has to hear of it
-            self._fail_batch(batch, exc)
+            self._fail_batch(units, exc)
+        for unit in batch:
+            if unit.alone:
+                self._run_alone(unit)
+
+    def _run_alone(self, unit: _Unit) -> None:
+        try:
+            unit.result = unit.apply(self._connection)
+        except BaseException as exc:  # its caller has to hear of it, and the next batch must run
+            unit.fail(meaning(exc, self._where))
 
     def _run_batch(self, batch: list[_Unit]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")

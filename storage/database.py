@@ -17,6 +17,7 @@ from interlock.storage.connections import BUSY_S, open_reader, open_writer
 from interlock.storage.failures import meaning
 from interlock.storage.migrate import at_head, upgrade
 from interlock.storage.readers import Readers
+from interlock.storage.scrub import scrub
 from interlock.storage.transaction import Reader, Row, Transaction
 
 __all__ = ["Database", "Reader", "Row", "Transaction"]
@@ -74,6 +75,13 @@ class Database:
     def commit_sync(self, apply: Callable[[Transaction], T], *, claim: Claim | None = None) -> T:
         """`commit` for worker threads; blocks the thread it is called in."""
         return cast(T, self._writing().commit_sync(apply, claim))
+
+    async def scrub(self) -> None:
+        """Leave no byte of deleted content in the file and its log: it is written anew, and nobody writes meanwhile.
+
+        Raises DatabaseLocked when a long read holds the log; what was deleted stays deleted, call it again.
+        """
+        await self._writing().between(scrub)
 
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Run `query(reader)` in a worker thread, on one consistent state of the database."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.options import DEFAULT_HOME, By, Home, Json, Policies
+from interlock.cli.options import DEFAULT_HOME, By, Comment, Home, Json, Policies
 from interlock.cli.output import emit, lines, say
 from interlock.cli.problems import FAILED
 
@@ -111,6 +111,32 @@ def archive(
     for file in moved["files"]:
         print(file)
     say(f"{moved['events']} events archived; {moved['kept']} of cases that have not ended stay in the database too")
+    return None
+
+
+@app.command()
+def erase(
+    by: By,
+    comment: Comment,
+    home: Home = DEFAULT_HOME,
+    case: Annotated[list[str] | None, typer.Option("--case", help="An ended case; may be repeated.")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="Every case that holds this text, as a name or an address.")
+    ] = None,
+    policies: Policies = None,
+    as_json: Json = False,
+) -> None:
+    """Take out what ended cases, and those they started, hold of people. The chain of the ledger stays whole."""
+    from interlock.cli.change import change
+    from interlock.cli.session import drive
+
+    work = change(home, "erase", policies=policies, case_ids=case or [], subject=subject, by=by, comment=comment)
+    erased = drive(work)["erased"]
+    if as_json:
+        return emit(erased)
+    for case_id in erased["cases"]:
+        print(case_id)
+    say(f"{len(erased['cases'])} cases and {erased['payloads']} payloads erased")
     return None
 
 
