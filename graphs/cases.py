@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from interlock import errors
+from interlock.oversight import holds
+from interlock.oversight.holds import CHILD, HOLD
 from interlock.oversight.leases import Held, held
 from interlock.storage.database import Database, Reader, Row
 from interlock.storage.transaction import Transaction
 
-__all__ = ["CHILD", "ENDED", "OUTSIDE", "PAUSED", "SETTLED", "STATUSES", "Case", "Freed", "NewCase", "Waiting"]
+__all__ = ["CHILD", "ENDED", "HOLD", "OUTSIDE", "PAUSED", "SETTLED", "STATUSES", "Case", "Freed", "NewCase", "Waiting"]
 
 # Values of `paused`: the engine leaves the case alone. OUTSIDE: a guest's LangGraph drives it, or a caller of tools.
 PAUSED, OUTSIDE = 1, 2
-# Before the id of a child case, in what a case waits for.
-CHILD = "child:"
 ENDED = frozenset({"completed", "failed", "cancelled"})
 SETTLED = ENDED | {"waiting"}
 STATUSES = SETTLED | {"queued", "running"}
@@ -36,7 +36,7 @@ _QUEUE_PARENT = (
 )
 _UNPARK = (
     "UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL"
-    " AND reason NOT LIKE 'child:%'"
+    " AND reason NOT LIKE 'child:%' AND reason NOT LIKE 'hold:%'"
 )
 # Paused or not: what was to end ends. The first word on how a case ends is the last.
 _SET_ENDING = (
@@ -69,7 +69,8 @@ _WAITING_ITEMS = (
 class Waiting:
     """What a case waits for: an open inbox item; a child case (kind "case", `item` its id); or the plane (`item` None).
 
-    The plane lacks a workflow, version or tool, or the case is paused; `action` says which.
+    The plane lacks a workflow, version or tool, the case is paused, something is switched off, or another case has the
+    object of a call; `action` says which, and who.
     """
 
     kind: str
@@ -107,9 +108,9 @@ class Case:
 
 
 class Freed(NamedTuple):
-    """What the end of a case sets free: leased objects, and a parent case that waited for it."""
+    """Who goes on after the end of a case: cases that have its objects now, and a parent case that waited for it."""
 
-    resources: list[str]
+    handed: list[str]
     parent: str | None
 
 
@@ -315,8 +316,10 @@ def _waiting(tx: Reader, row: Row) -> list[Waiting]:
         return []
     items, reason = tx.rows(_WAITING_ITEMS, (row["tenant"], row["case_id"])), row["reason"] or ""
     asked = [Waiting(i["kind"], i["id"], _action(i), i["authority"] or "", i["opened_at"]) for i in items]
-    if reason.startswith(CHILD):
-        return asked + [_child(tx, row, one.removeprefix(CHILD)) for one in reason.split()]
+    if reason.startswith((CHILD, HOLD)):
+        children = [_child(tx, row, one.removeprefix(CHILD)) for one in reason.split() if one.startswith(CHILD)]
+        held = holds.of_case(tx, row["tenant"], row["case_id"])
+        return asked + children + [Waiting("plane", None, one["why"], "", one["since"]) for one in held]
     return [*asked, Waiting("plane", None, reason, "", row["updated_at"])] if reason else asked
 
 

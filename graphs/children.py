@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphInterrupt
-from langgraph.types import interrupt
 
 from interlock import errors
 from interlock.graphs.cases import CHILD
 from interlock.tools.facts import Found
-from interlock.tools.tool import Suspended
+from interlock.tools.waiting import Suspended, rest
 
 if TYPE_CHECKING:
     from interlock.agents.call import Launch
@@ -37,11 +36,9 @@ def launcher(here: Here, where: CallSite) -> Launch:
 
 
 def _suspend(child: Case) -> None:
-    """The task waits until the child has ended; answers of earlier questions are passed over."""
-    question = {"message": f"waits for its {child.workflow} case", "interlock": {"item": CHILD + child.id}}
+    """The task waits until the child has ended."""
     try:
-        while True:
-            interrupt(question)
+        rest(f"waits for its {child.workflow} case", CHILD + child.id)
     except GraphInterrupt as signal:
         raise Suspended(signal) from None
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 
 from interlock.agents.agent import Agent
-from interlock.graphs.drive import Here, at_node
+from interlock.graphs.drive import Here, at_node, item_id
 from interlock.graphs.router import Choice, Facts, choose
 from interlock.graphs.state import TASKS, TaskState, emitted, view
 from interlock.graphs.task import TaskSpec
-from interlock.ids import canonical
+from interlock.ids import canonical, digest
 from interlock.oversight.actors import Actor, Person
+from interlock.oversight.holds import HOLD, Hold
+from interlock.oversight.switches import Switch, Switches
 from interlock.storage.database import Reader
 from interlock.storage.transaction import Transaction
+from interlock.tools.waiting import rest
 
 _LOAD = "SELECT actor, COUNT(*) AS n FROM tasks WHERE tenant = ? AND status IN ('routed', 'started') GROUP BY actor"
 _ROUTED = (
@@ -30,7 +33,9 @@ def route_node(spec: TaskSpec, schema: type[Any]) -> Any:
     async def route(state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
         visit = state.get(TASKS, {}).get(spec.name, {}).get("visit", 0) + 1
         async with at_node(config) as here:
-            choice = await _choose(here, spec, view(schema, state))
+            choice, off = await _choose(here, spec, view(schema, state))
+            if choice.actor is None and off and not here.drive.claim.guest:
+                _wait(here, spec, visit, choice, off[0])
             _record(here, spec, visit, choice)
         return emitted(state, {TASKS: {spec.name: _routed(visit, choice)}})
 
@@ -39,7 +44,8 @@ def route_node(spec: TaskSpec, schema: type[Any]) -> Any:
 
 async def predicted(here: Here, spec: TaskSpec, state: Any) -> str:
     """Who would perform a task if it were routed now; for code tasks that is certain, unless a person has to."""
-    return (await _choose(here, spec, state)).actor or spec.code_actor
+    choice, _ = await _choose(here, spec, state)
+    return choice.actor or spec.code_actor
 
 
 def _routed(visit: int, choice: Choice) -> TaskState:
@@ -54,13 +60,27 @@ def _routed(visit: int, choice: Choice) -> TaskState:
     }
 
 
-async def _choose(here: Here, spec: TaskSpec, state: Any) -> Choice:
+async def _choose(here: Here, spec: TaskSpec, state: Any) -> tuple[Choice, list[Switch]]:
+    """Who performs the task, and the switches that keep somebody from it who could."""
     services = here.drive.services
     candidates = _candidates(here, spec)
     crowded = len(candidates) > 1 or any(a.capacity is not None for a in candidates)
     load = await services.db.read(lambda tx: _load(tx, here.drive.case.tenant)) if crowded else {}
     forced, by = _forced(here, spec, state)
-    return choose(spec, candidates, Facts(lambda a: _forbidden(here, spec, a), load, here.drive.case, forced, by))
+    off: dict[str, Switch] = {}
+
+    def chosen(drained: bool) -> Choice:
+        facts = Facts(lambda a: _forbidden(here, spec, a, off, drained), load, here.drive.case, forced, by)
+        return choose(spec, candidates, facts)
+
+    choice = chosen(drained=False)
+    if choice.kind != "agent" and any(_state(here, actor) == "drain" for actor in candidates):
+        choice = chosen(drained=True)  # an open case goes on, if only its agent can do it
+    return choice, [switch for actor, switch in off.items() if forced in (None, actor)]
+
+
+def _state(here: Here, actor: Actor) -> str:
+    return here.drive.services.switches.state(here.drive.case.tenant, [actor.id])
 
 
 def _candidates(here: Here, spec: TaskSpec) -> list[Actor]:
@@ -84,11 +104,20 @@ def _forced(here: Here, spec: TaskSpec, state: Any) -> tuple[str | None, str]:
     return None, ""
 
 
-def _forbidden(here: Here, spec: TaskSpec, actor: Actor) -> str | None:
-    """Why policy or a switch keeps an actor from this task."""
+def _forbidden(here: Here, spec: TaskSpec, actor: Actor, off: dict[str, Switch], drained: bool) -> str | None:
+    """Why policy or a switch keeps an actor from this task; a switch that does is put into `off`."""
     services, case = here.drive.services, here.drive.case
-    if services.switches.state(case.tenant, [actor.id]) != "on":
-        return "is switched off"
+    objection = _objection(here, spec, actor)
+    if objection is None and (switch := services.switches.off(case.tenant, [actor.id])) is not None:
+        off[actor.id] = switch
+        return f"is switched off: {switch}"
+    if objection is None and not drained and _state(here, actor) == "drain":
+        return "is drained"
+    return objection
+
+
+def _objection(here: Here, spec: TaskSpec, actor: Actor) -> str | None:
+    services, case = here.drive.services, here.drive.case
     if isinstance(actor, Person) and actor.away(here.now()):
         return "is on leave"
     context = {
@@ -97,6 +126,18 @@ def _forbidden(here: Here, spec: TaskSpec, actor: Actor) -> str | None:
     }  # fmt: skip
     verdict = services.verdict("task.perform", actor, context)
     return None if verdict.allowed else "; ".join(r.text for r in verdict.reasons)
+
+
+def _wait(here: Here, spec: TaskSpec, visit: int, choice: Choice, off: Switch) -> NoReturn:
+    """Nobody can perform the task while a switch is off: the case waits for it. Raises GraphInterrupt."""
+    case, at = here.drive.case, here.stamp()
+    hold = Hold(case.tenant, item_id(here, "switch"), case.case_id, "switch", off.target, str(off))
+    here.note(
+        "task.routed", task=spec.name, visit=visit, actor="", kind="none", skill=spec.skill, why=[hold.why],
+        considered=choice.considered, identity=f"{hold.id}:{digest(hold.why)[:16]}",
+    )  # fmt: skip
+    here.later(lambda tx: Switches.hold(tx, hold, at))
+    rest(hold.why, HOLD + hold.id)
 
 
 def _load(tx: Reader, tenant: str) -> Mapping[str, int]:

@@ -62,6 +62,6 @@ class Services:
 
     def freed(self, tenant: str, freed: Freed) -> None:
         """Tell those who waited for the end of a case; after the commit that ended it."""
-        self.gateway.leases.notify(tenant, freed.resources)
+        self.gateway.leases.notify(tenant, freed.handed)
         if freed.parent is not None:
             self.wake(tenant, freed.parent)

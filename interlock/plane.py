@@ -6,7 +6,6 @@ import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
@@ -94,7 +93,7 @@ class ControlPlane:
         for policies in filter(None, (services.policies, services.policies.shadow)):
             policies.tell = partial(tell_edition, services, options.tenant, policies)
         services.policies.past = services.ledger.export
-        services.wake = services.inbox.wake = self._engine.wake
+        services.wake = services.inbox.wake = services.gateway.leases.wake = self._engine.wake
 
     @classmethod
     def open(
@@ -320,7 +319,7 @@ class ControlPlane:
         found = await self.services.db.read(lambda tx: cases.read(tx, whose, case_id))
         if found is None:
             raise errors.NotFound(f"no case {case_id!r}", "see `interlock cases`")
-        return replace(found, holds=self.services.gateway.leases.awaited(whose, found.holds))
+        return found
 
     async def cases(
         self, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
@@ -375,7 +374,7 @@ class ControlPlane:
         """Set a switch ("agent:x", "tool:y", "system:z", "workflow:w", "tenant:t", "all") to on, off or drain."""
         self.services.actors.get(by)
         await self.services.switches.set(self.tenant, target, state, by=by, comment=comment)
-        if state == "on" and self._started:
+        if state != "off" and self._started:
             await self._engine.unpark()
 
     async def call_tool(

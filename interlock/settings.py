@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     )
     prices: dict[str, Price] = Field(default={}, description="Price per model, for the cost of model calls.")
     tool_timeout_s: float = Field(default=30.0, gt=0, description="Seconds a tool may take unless it says otherwise.")
+    lease_patience_s: float | None = Field(
+        default=None, ge=0, description="Seconds a call stays for an object of another case; None: as it may take."
+    )
+    when_held: Literal["wait", "refuse"] = Field(
+        default="wait", description="What follows in a case: it waits until the object is free, or is refused."
+    )
     tool_retries: int = Field(default=2, ge=0, description="Retries of reads and idempotent tools.")
     breaker_failures: int = Field(
         default=5, ge=1, description="Failures in a row that open a system's circuit breaker."

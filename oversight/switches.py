@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from interlock import errors
 from interlock.clock import Clock, iso
 from interlock.ids import check_actor, check_name, check_tool
+from interlock.oversight import holds
+from interlock.oversight.holds import Hold
 
 if TYPE_CHECKING:
     from interlock.observability.ledger import Event, Ledger
@@ -28,6 +30,7 @@ _NAMED: dict[str, Callable[[str], str]] = {
     "tenant": check_name,
 }
 _LOAD = "SELECT tenant, target, state, by, comment, at FROM switches ORDER BY tenant, target"
+_OFF = "SELECT 1 FROM switches WHERE state = 'off' AND target = ?"
 _SAVE = (
     "INSERT INTO switches (tenant, target, state, by, comment, at) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (tenant, target) DO UPDATE SET state = excluded.state, by = excluded.by,"
@@ -74,6 +77,11 @@ class Switches:
         strictest = self._strictest(tenant, targets)
         return "on" if strictest is None else strictest.state
 
+    def off(self, tenant: str, targets: Iterable[str]) -> Switch | None:
+        """The switch that turns one of the targets off; None when none does. No I/O."""
+        strictest = self._strictest(tenant, targets)
+        return strictest if strictest is not None and strictest.state == "off" else None
+
     def why(self, tenant: str, targets: Iterable[str]) -> str:
         """Which switch is the reason for `state`, who set it and with what comment; empty when all is on."""
         strictest = self._strictest(tenant, targets)
@@ -95,6 +103,15 @@ class Switches:
         await asyncio.shield(self._set(switch))
         return switch
 
+    @staticmethod
+    def hold(tx: Transaction, hold: Hold, at: str) -> None:
+        """Let a call wait until a switch is set anew; that may have happened by the time of this commit."""
+        holds.place(tx, hold, at)
+        wide = _is_wide(hold.target)
+        off = tx.row(_OFF if wide else f"{_OFF} AND tenant = ?", (hold.target,) if wide else (hold.target, hold.tenant))
+        if off is None:
+            holds.end(tx, [{"tenant": hold.tenant, "id": hold.id, "case_id": hold.case_id}], at)
+
     async def _set(self, switch: Switch) -> None:
         """One at a time, so that memory and database agree on which was the last."""
         data = {"target": switch.target, "state": switch.state, "comment": switch.comment}
@@ -104,7 +121,7 @@ class Switches:
             self._note(switch)
 
     def _note(self, switch: Switch) -> None:
-        if switch.target == _ALL or switch.target.startswith("tenant:"):
+        if _is_wide(switch.target):
             self._wide.setdefault(switch.target, {})[switch.tenant] = switch
         else:
             self._own[switch.tenant, switch.target] = switch
@@ -127,6 +144,12 @@ def _save(tx: Transaction, switch: Switch, event: Event) -> None:
     row = (switch.tenant, switch.target, switch.state, switch.by, switch.comment, switch.at)
     tx.execute(_SAVE, row)
     tx.append(event)
+    if switch.state != "off":
+        holds.end_all(tx, "switch", switch.target, switch.at, None if _is_wide(switch.target) else switch.tenant)
+
+
+def _is_wide(target: str) -> bool:
+    return target == _ALL or target.startswith("tenant:")
 
 
 def _target(target: str) -> str:

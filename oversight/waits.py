@@ -1,27 +1,33 @@
 """Waits for leases: which case waits for which, and the circle that none of them would get out of.
 
-A case holds its leases until it ends, so a wait can only be closed into a circle by a new wait: that one is refused.
-Waits are registered on the event loop of the one engine, so that of two that would close a circle one is first.
+A case holds its leases until it ends, so a circle is closed by a new wait, or when a case comes to wait for a child.
+Both are looked at in the transaction that would close it, so that of two that would do so together one is first.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from interlock import errors
+from interlock.oversight.holds import CHILD
 
 if TYPE_CHECKING:
     from interlock.storage.database import Reader
 
-__all__ = ["Deadlock", "Wait", "Waits", "circle", "parents"]
+__all__ = ["Deadlock", "Wait", "check", "circle", "closed", "parents", "waits_of"]
 
 _PARENT = (
     "SELECT p.case_id FROM cases c JOIN cases p ON p.tenant = c.tenant AND p.case_id = c.parent_id"
-    " WHERE c.tenant = ? AND c.case_id = ? AND p.status = 'waiting' AND instr(p.reason, c.case_id) > 0"
+    " WHERE c.tenant = ? AND c.case_id = ? AND p.status = 'waiting' AND p.reason LIKE '%child:' || c.case_id || '%'"
 )
+_WAITS = (
+    "SELECT h.target, l.case_id FROM holds h JOIN leases l ON l.tenant = h.tenant AND l.resource = h.target"
+    " WHERE h.tenant = ? AND h.case_id = ? AND h.kind = 'lease' AND h.status = 'waiting' AND l.case_id <> h.case_id"
+    " ORDER BY h.seq"
+)
+_REASON = "SELECT reason FROM cases WHERE tenant = ? AND case_id = ? AND status = 'waiting' AND reason LIKE '%child:%'"
 
 
 class Wait(NamedTuple):
@@ -46,38 +52,6 @@ class Deadlock(errors.Denied):
         super().__init__(_told(wait, way), "let the cases take their objects in the same order, or cancel one of them")
 
 
-class Waits:
-    """The waits of all cases in this process. Use it on the event loop."""
-
-    def __init__(self) -> None:
-        self._of: defaultdict[tuple[str, str], list[Wait]] = defaultdict(list)
-
-    @contextmanager
-    def on(self, tenant: str, wait: Wait) -> Iterator[None]:
-        """Inside, the case waits. Raises Deadlock, at once, for a wait that would close a circle."""
-        way = circle(lambda case_id: self._of.get((tenant, case_id), ()), wait)
-        if way is not None:
-            raise Deadlock(wait, way)
-        keys = [(tenant, case_id) for case_id in wait.waiting]
-        for key in keys:
-            self._of[key].append(wait)
-        try:
-            yield
-        finally:
-            for key in keys:
-                self._leave(key, wait)
-
-    def for_object(self, tenant: str, resource: str) -> list[str]:
-        """The cases that wait for an object, by id."""
-        found = (wait for (whose, _), waits in self._of.items() if whose == tenant for wait in waits)
-        return sorted({wait.case_id for wait in found if wait.resource == resource})
-
-    def _leave(self, key: tuple[str, str], wait: Wait) -> None:
-        self._of[key].remove(wait)
-        if not self._of[key]:
-            del self._of[key]
-
-
 def circle(waits_of: Callable[[str], Collection[Wait]], new: Wait) -> list[Wait] | None:
     """The shortest way of waits from the holder of a new wait to those that wait in it; None when there is none.
 
@@ -92,6 +66,31 @@ def circle(waits_of: Callable[[str], Collection[Wait]], new: Wait) -> list[Wait]
                 ways[wait.holder] = [*ways[case_id], wait]
                 ahead.append(wait.holder)
     return None
+
+
+def check(reader: Reader, tenant: str, wait: Wait) -> None:
+    """Raises Deadlock for a wait that would close a circle."""
+    way = circle(partial(waits_of, reader, tenant), wait)
+    if way is not None:
+        raise Deadlock(wait, way)
+
+
+def closed(reader: Reader, tenant: str, case_id: str) -> list[Wait]:
+    """The waits of a case, and of the children it waits for, that have become part of a circle."""
+    found = waits_of(reader, tenant, case_id)
+    waits = [wait._replace(above=parents(reader, tenant, wait.case_id)) for wait in found]
+    return [wait for wait in waits if circle(partial(waits_of, reader, tenant), wait) is not None]
+
+
+def waits_of(reader: Reader, tenant: str, case_id: str) -> list[Wait]:
+    """The waits for leases of a case, and of the children whose end it waits for."""
+    found: list[Wait] = []
+    for one in (cases := [case_id]):
+        found += [Wait(one, row["target"], row["case_id"]) for row in reader.rows(_WAITS, (tenant, one))]
+        row = reader.row(_REASON, (tenant, one))
+        waited = row["reason"].split() if row is not None else []
+        cases += [name.removeprefix(CHILD) for name in waited if name.startswith(CHILD)]
+    return found
 
 
 def parents(reader: Reader, tenant: str, case_id: str) -> tuple[str, ...]:

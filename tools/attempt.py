@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -23,7 +24,7 @@ from interlock.tools.contract import ToolSpec
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
-__all__ = ["Attempt", "Refused", "admit", "begin", "begin_undoing", "refused", "resumed", "rewrite"]
+__all__ = ["Attempt", "Held", "Refused", "admit", "begin", "begin_undoing", "refused", "resumed", "rewrite"]
 
 
 class Refused(Exception):
@@ -34,6 +35,15 @@ class Refused(Exception):
         self.reasons = list(reasons)
 
 
+class Held(Refused):
+    """The gateway says not now: a call in a case waits, for a switch or for an object."""
+
+    def __init__(self, reason: Reason, kind: Literal["lease", "switch"], target: str) -> None:
+        super().__init__(reason)
+        self.kind: Literal["lease", "switch"] = kind
+        self.target = target
+
+
 @dataclass
 class Attempt:
     """What is known of a call so far; each step of the gateway fills in its part.
@@ -41,8 +51,9 @@ class Attempt:
     `asked` is the digest of the action that the task asked for, `digest` that of the one to be executed: they differ
     after an edit. `policies`: the edition that judges it, to the end. `earlier`: what that asks of earlier calls,
     `read` the tools that this drive has read without a row yet. `shadowed`: how a candidate of the policies differs.
-    `number` counts executions from 1, `begun` says whether one has reached the tool, `doubtful` whether one may have
-    acted and nobody has found out. `patience`: until when it waits for a lease, on the loop's clock.
+    `number` counts executions from 1, `begun` says whether one has reached the tool, `untried` that none before this
+    one has, `doubtful` whether one may have acted and nobody has found out. `patience`: until when it waits in place
+    for a lease, on the loop's clock; `turn` is done when its case has been handed one.
     """
 
     name: str
@@ -81,7 +92,9 @@ class Attempt:
     read: frozenset[str] = frozenset()
     shadowed: dict[str, Any] | None = None
     patience: float | None = None
+    turn: asyncio.Future[None] | None = None
     begun: bool = False
+    untried: bool = True
     doubtful: bool = False
     undoes: Row | None = None
 

@@ -12,6 +12,7 @@ from interlock.ids import Reason
 from interlock.money import Money
 
 if TYPE_CHECKING:
+    from interlock.oversight.holds import Hold
     from interlock.oversight.inbox import Item
     from interlock.tools.arguments import Arguments
 
@@ -67,6 +68,7 @@ class Unsure:
 class ToolSpec:
     """A registered tool. `call` runs it, `arguments` validates; both are made by the registry.
 
+    `when_held` says what a case does whose call is for an object of another case; None takes the plane's setting.
     `timeout` is in seconds, None takes the plane's setting. `rate` is (calls, seconds). `targets` gives the kind of an
     argument whose values are traced, or a tuple of kinds for a text: what is found of them in it is traced.
     `output_kinds` gives the kinds of fields of the result, by JSON pointers: then it answers for these, as such, only.
@@ -82,6 +84,7 @@ class ToolSpec:
     scope: str = ""
     effect: Literal["read", "write", "compensate"] = "write"
     resource: str | Callable[[Any], str | None] | None = None
+    when_held: Literal["wait", "refuse"] | None = None
     money: str | Callable[[Any], Money | None] | None = None
     targets: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     idempotent: bool | str | Callable[[Any], bool | str | None] = False
@@ -108,7 +111,8 @@ class ToolSpec:
 class ToolResult:
     """How a call ended. `approval` is the inbox item that waits (asked) or says what happened (unknown).
 
-    `call_id` is the effect key. `items` are the questions put to people for this call, oldest first.
+    `call_id` is the effect key. `items` are the questions put to people for this call, oldest first. `hold`: a call in
+    a case that was denied for now only; its task waits.
     """
 
     status: Status
@@ -120,6 +124,7 @@ class ToolResult:
     call_id: str = ""
     rejected_by: str = ""
     items: tuple[Item, ...] = field(default=(), repr=False, compare=False)
+    hold: Hold | None = field(default=None, repr=False, compare=False)
 
     def unwrap(self) -> Any:
         """The value of a call that is done.

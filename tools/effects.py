@@ -17,8 +17,8 @@ from interlock.storage.transaction import Transaction
 from interlock.tools.attempt import Attempt
 
 __all__ = [
-    "Left", "Outcome", "begun", "error_of", "has_open", "intend", "left_by", "load", "read_once", "settle", "twin",
-    "value_of",
+    "Left", "Outcome", "begun", "error_of", "has_open", "intend", "is_put_off", "left_by", "load", "put_off",
+    "read_once", "settle", "twin", "value_of",
 ]  # fmt: skip
 
 _COLUMNS = (
@@ -31,13 +31,14 @@ _INSERT = (
     " ON CONFLICT (tenant, effect_key) DO NOTHING"
 )
 _AGAIN = (
-    "UPDATE effects SET status = 'intent', attempt = ?, item_id = NULL, intent_at = ?"
+    "UPDATE effects SET status = 'intent', attempt = ?, item_id = NULL, error = NULL, intent_at = ?"
     " WHERE tenant = ? AND effect_key = ? AND status IN ('intent', 'unknown')"
 )
 _SETTLE = (
     "UPDATE effects SET status = ?, result = ?, error = ?, by = ?, seconds = ?, item_id = ?, outcome_at = ?,"
     " attempt = ? WHERE tenant = ? AND effect_key = ? AND status IN ('intent', 'unknown')"
 )
+_PUT_OFF = "UPDATE effects SET error = ? WHERE tenant = ? AND effect_key = ? AND status = 'intent'"
 _LOAD = "SELECT * FROM effects WHERE tenant = ? AND effect_key = ?"
 _BEGUN = (
     "SELECT tool, args, status, result, intent_at, outcome_at FROM effects WHERE tenant = ? AND case_id = ?"
@@ -105,6 +106,15 @@ def settle(tx: Transaction, attempt: Attempt, outcome: Outcome, at: str) -> bool
     error = None if outcome.error is None else canonical(outcome.error)
     said = (outcome.status, result, error, outcome.by, outcome.seconds, outcome.item_id, at, attempt.number)
     return tx.execute(_SETTLE, (*said, attempt.site.tenant, attempt.effect_key)) == 1
+
+
+def put_off(tx: Transaction, attempt: Attempt, why: str) -> None:
+    """Note with an intent that its tool has not been reached: it can be run as if for the first time."""
+    tx.execute(_PUT_OFF, (canonical(why), attempt.site.tenant, attempt.effect_key))
+
+
+def is_put_off(row: Row) -> bool:
+    return row["status"] == "intent" and row["error"] is not None
 
 
 def read_once(tx: Transaction, attempt: Attempt, outcome: Outcome, at: str) -> bool:

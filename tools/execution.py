@@ -145,7 +145,7 @@ class Execution:
     def _enter(self, attempt: Attempt) -> None:
         """The last look at the switches, with no wait behind it: nothing begins once `off` is confirmed."""
         if off := self._stopped(attempt):
-            kind = errors.UnknownOutcome if attempt.begun or attempt.number > 1 else errors.Denied
+            kind = errors.UnknownOutcome if attempt.begun or not attempt.untried else errors.Denied
             raise kind(f"not begun: {off}")
         attempt.begun = True
 

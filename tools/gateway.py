@@ -16,17 +16,18 @@ from interlock.clock import Clock, iso
 from interlock.ids import Reason
 from interlock.observability.ledger import Ledger
 from interlock.oversight.actors import Actors
+from interlock.oversight.holds import Hold
 from interlock.oversight.inbox import Decision, Inbox, Item
 from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.oversight.limits import Limits
 from interlock.oversight.policy import Policies, Request
 from interlock.oversight.switches import Switches
-from interlock.oversight.waits import Deadlock, Wait, parents
+from interlock.oversight.waits import Deadlock
 from interlock.settings import Settings
 from interlock.storage.claim import Claim
 from interlock.storage.database import Database, Row
 from interlock.tools import edits, effects, facts
-from interlock.tools.attempt import Attempt, Refused, admit, begin, begin_undoing, refused, resumed
+from interlock.tools.attempt import Attempt, Held, Refused, admit, begin, begin_undoing, refused, resumed
 from interlock.tools.contract import ToolResult
 from interlock.tools.credentials import Credentials
 from interlock.tools.effects import Outcome
@@ -44,7 +45,6 @@ __all__ = ["DEV_USER", "Gateway", "passing"]
 
 # How a flight ends: with the call's result, or because the call has to wait or be judged again.
 Ended = ToolResult | errors.Denied | Moved | Refused
-_GLANCE_S = 0.5
 # A compensation that is denied for these can go on when the plane has what it lacks.
 _LACKING = frozenset({"gateway.actor", "gateway.switch", "gateway.tool"})
 # Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
@@ -144,6 +144,8 @@ class Gateway:
                 return await self._recorded(attempt)
             return self._repeated(attempt) or self._recall.answered(attempt) or await self._new(attempt)
         except Refused as no:
+            if isinstance(no, Held) and _rests(attempt):
+                return self._held(attempt, no)
             await self._records.denied(attempt, no.reasons)
             return result(attempt, "denied", reasons=no.reasons)
 
@@ -168,7 +170,7 @@ class Gateway:
             if isinstance(ended, LeaseHeld):
                 await self._wait_for(attempt, ended)
             elif isinstance(ended, errors.Denied):
-                raise refused("limit", ended.message)
+                raise refused("lease" if isinstance(ended, Deadlock) else "limit", ended.message)
             await self._recall.load(attempt)
             if attempt.row is not None:
                 return await self._recorded(attempt)
@@ -188,6 +190,8 @@ class Gateway:
 
     async def _read(self, attempt: Attempt) -> ToolResult:
         outcome = await self._execution.run(attempt)
+        if not attempt.begun and _rests(attempt):
+            self.judge.check_switches(attempt)
         at, claim = iso(self._clock.now()), claim_at(attempt.site)
         apply = self._records.read(attempt, outcome, at)
         if claim is None or not attempt.site.ns:
@@ -203,23 +207,43 @@ class Gateway:
         return None if outcome is None else _ended(attempt, outcome)
 
     async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
-        """Give other cases the time of one tool call; then, or if they wait for this case, the call is refused.
+        """Stay in line for a while, in place: a case that rests costs more than one that waits for a moment.
 
-        Raises Refused.
-
-        It looks again now and then: a release may come while the refusal is on its way here.
+        Raises Refused when patience is over: Held where the case is to wait on.
         """
-        now = asyncio.get_running_loop().time()
+        now, site = asyncio.get_running_loop().time(), attempt.site
         if attempt.patience is None:
-            attempt.patience = now + (attempt.spec.timeout or self._settings.tool_timeout_s)
+            attempt.patience = now + self._patience(attempt)
         if now >= attempt.patience:
-            raise refused("lease", held.message)
-        site, seconds = attempt.site, min(attempt.patience - now, _GLANCE_S)
-        above = await self._db.read(lambda tx: parents(tx, site.tenant, site.case_id))
+            raise self._impatient(attempt, held)
+        if attempt.turn is None:  # look once more: it may have come before it was listened for
+            attempt.turn = self.leases.turn(site.tenant, site.case_id)
+            return
         try:
-            await self.leases.wait(site.tenant, Wait(site.case_id, str(attempt.resource), held.holder, above), seconds)
-        except Deadlock as closed:
-            raise refused("lease", closed.message) from None
+            await asyncio.wait([attempt.turn], timeout=attempt.patience - now)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._records.left(attempt))
+            raise
+        attempt.turn.cancel()
+        attempt.turn = None
+
+    def _patience(self, attempt: Attempt) -> float:
+        """Seconds: by default those that one call of the tool may take."""
+        patience = self._settings.lease_patience_s
+        return patience if patience is not None else attempt.spec.timeout or self._settings.tool_timeout_s
+
+    def _impatient(self, attempt: Attempt, held: LeaseHeld) -> Refused:
+        reason = Reason("gateway.lease", held.message)
+        waits = (attempt.spec.when_held or self._settings.when_held) == "wait"
+        return Held(reason, "lease", str(attempt.resource)) if waits else Refused(reason)
+
+    def _held(self, attempt: Attempt, no: Held) -> ToolResult:
+        """The call of a case that goes on by itself some day; why it waits is committed with the interrupt."""
+        site = attempt.site
+        for event in self._records.held(attempt, no.reasons):
+            self._ledger.defer(event, site.ns, site.attempt)
+        hold = Hold(site.tenant, attempt.effect_key, site.case_id, no.kind, no.target, no.reasons[0].text)
+        return result(attempt, "denied", reasons=no.reasons, hold=hold)
 
     # effects
 
@@ -228,8 +252,11 @@ class Gateway:
         stop = await self._records.intent(attempt)
         return await self._execute(attempt) if stop is None else stop
 
-    async def _execute(self, attempt: Attempt) -> ToolResult:
+    async def _execute(self, attempt: Attempt) -> ToolResult | Moved:
         outcome = await self._execution.run(attempt)
+        if attempt.untried and not attempt.begun and _rests(attempt) and (off := self.judge.stopped(attempt)):
+            await self._records.put_off(attempt, f"not begun: {off}")
+            return Moved()
         if outcome.status == "unknown" and attempt.spec.reconcile is not None:
             probed = await self._execution.reconcile(attempt)
             outcome = replace(outcome, status="failed", by="reconciled") if probed is None else probed
@@ -249,6 +276,7 @@ class Gateway:
         row = attempt.row
         assert row is not None, "only recorded calls come here"
         attempt.number, attempt.version, attempt.token = row["attempt"], row["policy_version"] or "", row["fence"]
+        attempt.untried = effects.is_put_off(row)
         flying = self._flights.of(attempt)
         if flying is not None:
             return await self._left(attempt, await asyncio.shield(flying))
@@ -274,6 +302,8 @@ class Gateway:
         await self._recall.load(attempt)  # a flight may have landed since: from here on nobody else has this one
         if attempt.row is not None and attempt.row["status"] != "intent":
             return Moved()
+        if attempt.row is not None and effects.is_put_off(attempt.row):
+            return await self._again(attempt)
         if attempt.idempotent:
             attempt.doubtful = True  # a clear no to the repetition says nothing of the try before
             return await self._again(attempt)
@@ -296,6 +326,8 @@ class Gateway:
             return await self._settle(attempt, Outcome("failed", error=said, by="person"))
         if row["status"] != "intent":
             return _ended(attempt, _outcome_of(row))
+        if effects.is_put_off(row):
+            return await self._settle(attempt, Outcome("failed", error=effects.error_of(row)))
         found = await self._execution.reconcile(attempt)
         return await self._settle(attempt, found or Outcome("failed", error="it did not happen", by="reconciled"))
 
@@ -304,7 +336,7 @@ class Gateway:
         assert attempt.row is not None, "only recorded calls are unknown"
         return next(known for known in attempt.items if known.id == attempt.row["item_id"])
 
-    async def _again(self, attempt: Attempt) -> ToolResult:
+    async def _again(self, attempt: Attempt) -> ToolResult | Moved:
         attempt.number += 1
         stop = await self._records.again(attempt)
         if stop is None:
@@ -363,6 +395,13 @@ class Gateway:
         else:
             await self._db.commit(opening)
 
+    def hold(self, hold: Hold, site: CallSite, unless: Callable[[], bool]) -> None:
+        """Let a call of a case wait for a switch, with the task's commit. For a lease it stands in line already."""
+        claim, at = claim_at(site), iso(self._clock.now())
+        assert claim is not None, "only calls in a drive are held"
+        if hold.kind == "switch":
+            claim.later(site.ns, lambda tx: None if unless() else Switches.hold(tx, hold, at))
+
     async def answer(self, item: Item, decision: Decision, by: str = DEV_USER) -> Item:
         """Answer an item on behalf of whoever did so in guest mode; checked as every answer."""
         if item.kind == "task":
@@ -389,6 +428,11 @@ class Gateway:
 def passing(ended: ToolResult) -> bool:
     """Whether a compensation was denied by what the plane lacks for now: it waits for that, and asks nobody."""
     return bool(ended.reasons) and all(reason.policy in _LACKING for reason in ended.reasons)
+
+
+def _rests(attempt: Attempt) -> bool:
+    """Whether the call was made in a task of a case that the engine drives: it can be made again."""
+    return bool(attempt.site.ns) and attempt.undoes is None and claim_at(attempt.site) is not None
 
 
 def _outcome_of(row: Any) -> Outcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock import errors
 from interlock.clock import Clock
-from interlock.ids import digest
+from interlock.ids import Reason, digest
 from interlock.oversight.actors import Actors
 from interlock.oversight.contexts import merged
 from interlock.oversight.escalation import opened
@@ -18,8 +18,8 @@ from interlock.oversight.items import given_by
 from interlock.oversight.limits import Limits
 from interlock.oversight.need import owner_id, with_approvals
 from interlock.oversight.policy import Policies, Request, Verdict
-from interlock.oversight.switches import Switches
-from interlock.tools.attempt import Attempt, Refused, refused
+from interlock.oversight.switches import Switch, Switches
+from interlock.tools.attempt import Attempt, Held, Refused, refused
 from interlock.tools.contract import ToolContext
 from interlock.tools.history import earlier
 from interlock.tools.kinds import canonical_form
@@ -86,18 +86,21 @@ class Judge:
         return None if verdict.allowed else await self._asked(attempt, verdict)
 
     def check_switches(self, attempt: Attempt) -> None:
-        """Raises Refused when the actor, tool, system, workflow or tenant is switched off."""
-        if off := self.stopped(attempt):
-            raise refused("switch", off)
+        """Raises Held when the actor, tool, system, workflow or tenant is switched off."""
+        if (off := self._stopping(attempt)) is not None:
+            raise Held(Reason("gateway.switch", str(off)), "switch", off.target)
 
     def stopped(self, attempt: Attempt) -> str:
         """Which switch forbids a call, who set it and why; empty when none does. No I/O."""
+        off = self._stopping(attempt)
+        return "" if off is None else str(off)
+
+    def _stopping(self, attempt: Attempt) -> Switch | None:
         site, spec = attempt.site, attempt.spec
         targets = [site.actor, f"tool:{spec.name}", f"workflow:{site.workflow}"]
         targets += [f"system:{spec.system}"] if spec.system else []
         targets += [f"tool:{attempt.undoes['tool']}"] if attempt.undoes else []
-        off = self._switches.state(site.tenant, targets) == "off"
-        return self._switches.why(site.tenant, targets) if off else ""
+        return self._switches.off(site.tenant, targets)
 
     def moved(self, tx: Reader, attempt: Attempt) -> bool:
         """Whether the call is no longer allowed as things are now; for inside a commit, where that is final."""

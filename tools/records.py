@@ -14,6 +14,7 @@ from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.oversight.limits import Limits
 from interlock.oversight.replay import recorded
 from interlock.oversight.shadow import step_of
+from interlock.oversight.waits import Deadlock
 from interlock.storage.claim import CLAIM, Apply, Claim
 from interlock.storage.database import Database, Reader
 from interlock.storage.transaction import Transaction
@@ -60,8 +61,24 @@ class Records:
         self._judge, self._execution, self._clock = judge, execution, clock
 
     async def denied(self, attempt: Attempt, reasons: list[Reason]) -> None:
-        """Durable before the caller hears of it."""
-        await self._ledger.record(*self._decided(attempt, "denied", reasons))
+        """Durable before the caller hears of it; the call waits for nothing any more."""
+        events = self._decided(attempt, "denied", reasons)
+
+        def unit(tx: Transaction) -> list[str]:
+            for event in events:
+                tx.append(event)
+            return self._leave(tx, attempt)
+
+        self._leases.notify(attempt.site.tenant, await self._db.commit(unit, claim=claim_at(attempt.site)))
+
+    async def left(self, attempt: Attempt) -> None:
+        """A call has stopped waiting for a lease."""
+        handed = await self._db.commit(lambda tx: self._leave(tx, attempt))
+        self._leases.notify(attempt.site.tenant, handed)
+
+    def held(self, attempt: Attempt, reasons: list[Reason]) -> list[Event]:
+        """The decision that a call is to wait, told once for each text; to be committed with the interrupt."""
+        return self._decided(attempt, "denied", reasons, apart=digest([list(reason) for reason in reasons])[:16])
 
     def asked(self, attempt: Attempt, item: Item) -> list[Event]:
         """The decision that a person has to be asked; to be committed with the question."""
@@ -70,7 +87,7 @@ class Records:
     async def intent(self, attempt: Attempt) -> errors.Denied | Moved | Refused | None:
         """Make the intent durable, with lease, limits and used approvals; or say why it has to wait or be judged again.
 
-        A no must not fail the unit: a failed unit would end the whole drive.
+        A no must not fail the unit: a failed unit would end the whole drive. Who has to wait is in line from then on.
         """
         claim = claim_at(attempt.site)
 
@@ -80,7 +97,9 @@ class Records:
             try:
                 with tx.savepoint():
                     self._intend(tx, attempt, claim.epoch if claim else 0)
-            except (errors.Denied, Moved) as stop:  # a lease of another case, or sums out of range
+            except LeaseHeld as held:
+                return self._line_up(tx, attempt, held)
+            except (errors.Denied, Moved) as stop:  # sums out of range
                 return stop
             return None
 
@@ -103,6 +122,10 @@ class Records:
             return None
 
         return await self._db.commit(unit, claim=claim)
+
+    async def put_off(self, attempt: Attempt, why: str) -> None:
+        """Note that a call with an intent was stopped before it reached its tool."""
+        await self._db.commit(lambda tx: effects.put_off(tx, attempt, why), claim=claim_at(attempt.site))
 
     async def outcome(self, attempt: Attempt, outcome: Outcome, item: Item | None = None) -> None:
         """Make an outcome durable, under any epoch: what happened outside has happened.
@@ -164,6 +187,21 @@ class Records:
             tx.append(event)
         tx.append(self._intent_event(attempt, iso(at)))
 
+    def _line_up(self, tx: Transaction, attempt: Attempt, held: LeaseHeld) -> errors.Denied:
+        site, resource = attempt.site, str(attempt.resource)
+        where = {"tenant": site.tenant, "resource": resource, "case_id": site.case_id, "call": attempt.effect_key}
+        try:
+            self._leases.line_up(tx, **where, at=iso(self._now()))
+        except Deadlock as closed:
+            return closed
+        return held
+
+    def _leave(self, tx: Transaction, attempt: Attempt) -> list[str]:
+        """Only calls for an object, that were not let through, can stand in a line."""
+        if attempt.resource is None or attempt.row is not None:
+            return []
+        return self._leases.leave(tx, attempt.site.tenant, attempt.effect_key, iso(self._now()))
+
     def _repeat(self, tx: Transaction, attempt: Attempt, at: str) -> None:
         """Under the lease of the first try only: a new one would hide that others have written in between."""
         if not effects.intend(tx, attempt, at):
@@ -202,14 +240,19 @@ class Records:
         elif outcome.status == "done":
             self._limits.refund(tx, **where, effect_key=attempt.compensates, at=at)
 
-    def _decided(self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None) -> list[Event]:
-        """The decision, and how the shadow of the policies differs from it."""
+    def _decided(
+        self, attempt: Attempt, decision: str, reasons: list[Reason], item: Item | None = None, apart: str = ""
+    ) -> list[Event]:
+        """The decision, and how the shadow of the policies differs from it. It is told once for each `apart`."""
         data = {
             **_decision(attempt, decision, reasons), **_subject(attempt), "item": item.id if item else None,
             "request": _request(attempt, decision, reasons, item),
         }  # fmt: skip
         told = digest([decision, attempt.digest, attempt.approvals, [r.policy for r in reasons]])[:16]
-        return [self._event("policy.decided", attempt, f"decided:{told}", data), *self._differs(attempt, decision)]
+        return [
+            self._event("policy.decided", attempt, f"decided:{told}{apart}", data),
+            *self._differs(attempt, decision),
+        ]
 
     def _differs(self, attempt: Attempt, decision: str) -> list[Event]:
         told = attempt.shadowed

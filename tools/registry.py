@@ -193,6 +193,7 @@ def _check_options(spec: ToolSpec) -> None:
         "compensate": spec.compensate is None or callable(spec.compensate),
         "resource": spec.resource is None or isinstance(spec.resource, str) or callable(spec.resource),
         "money": spec.money is None or isinstance(spec.money, str) or callable(spec.money),
+        "when_held": spec.when_held in (None, "wait", "refuse"),
         "idempotent": isinstance(spec.idempotent, (bool, str)) or callable(spec.idempotent),
     }
     if wrong := [option for option, fits in right.items() if not fits]:

@@ -34,7 +34,7 @@ __all__ = [
 async def invoke(name: str, args: Any, key: str | int | None = None) -> ToolResult:
     """Call a tool from the code of a task; give `key` to tell parallel calls of one tool apart.
 
-    Never gives `asked`: a call that needs a person raises Suspended, which no `except Exception` catches.
+    Never gives `asked`: a call that has to wait raises Suspended, which no `except Exception` catches.
     Raises ConfigurationError outside a governed task, InputError on a key that is none.
     """
     try:
@@ -71,6 +71,8 @@ async def _invoke(
         used = 0
         while True:
             result = await performance.gateway.call(name, args, site, key=named, slot=slot)
+            if result.hold is not None:
+                performance.hold(result.hold, site)
             waits = result.status == "asked" or (result.status == "unknown" and (in_place or site.guest))
             decided = result.items[:-1] if waits else result.items
             performance.replayed(decided[used:], site)

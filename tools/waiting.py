@@ -1,4 +1,4 @@
-"""Waiting in place: how a call that needs a person suspends its task, and how a swallowed suspension is noticed.
+"""Waiting in place: how a call that has to wait suspends its task, and how a swallowed suspension is noticed.
 
 LangGraph's GraphInterrupt is an `Exception`, which user code may swallow. So `call(...)` of code agents raises
 `Suspended`, a BaseException, and `performing` turns it into the interrupt at the edge of the node. Governed tool
@@ -14,30 +14,32 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 
 from interlock import errors
+from interlock.oversight.holds import HOLD
 from interlock.tools.answers import fits, parse_answer, payload
 from interlock.tools.site import SITE, CallSite
 
 if TYPE_CHECKING:
+    from interlock.oversight.holds import Hold
     from interlock.oversight.inbox import Item
     from interlock.tools.gateway import Gateway
 
-__all__ = ["PERFORMANCE", "Performance", "Suspended", "performing"]
+__all__ = ["PERFORMANCE", "Performance", "Suspended", "performing", "rest"]
 
 Key = int | str
 
 
 class Suspended(BaseException):
-    """A pending question on its way to the edge of the node. `signal` is LangGraph's interrupt."""
+    """A pending question, or hold, on its way to the edge of the node. `signal` is LangGraph's interrupt."""
 
     def __init__(self, signal: GraphInterrupt) -> None:
-        super().__init__("the task waits for a person")
+        super().__init__("the task waits")
         self.signal = signal
 
 
@@ -96,6 +98,15 @@ class Performance:
             self._pending.append((site.ns, item.id, signal))
             raise
 
+    def hold(self, hold: Hold, site: CallSite) -> NoReturn:
+        """Wait until a switch is set anew, or an object is handed over: raises GraphInterrupt."""
+        self.gateway.hold(hold, site, unless=lambda: self.void)
+        try:
+            rest(hold.why, HOLD + hold.id)
+        except GraphInterrupt as signal:
+            self._pending.append((site.ns, HOLD + hold.id, signal))
+            raise
+
     async def _answered(self, item: Item, answer: Any) -> str:
         try:
             await self.gateway.answer(item, parse_answer(answer, item, self.gateway.schema_of(item)))
@@ -126,15 +137,22 @@ class Performance:
             await asyncio.wait(set(self._flying))
 
     def check_swallowed(self) -> None:
-        """Raises AgentFailed when the task went on although one of its calls waits for a person."""
+        """Raises AgentFailed when the task went on although one of its calls waits."""
         if self._pending:
             self.void = True
             waiting = [item for _, item, _ in self._pending]
             raise errors.AgentFailed(
-                "the task went on although a call of it waits for a person",
+                "the task went on although a call of it waits for a person, a switch or an object",
                 "do not catch GraphInterrupt or BaseException around governed calls",
                 found={"items": waiting},
             )
+
+
+def rest(why: str, item: str) -> NoReturn:
+    """Wait for something that is no answer, and pass over the answers of earlier questions: raises GraphInterrupt."""
+    question = {"message": why, "interlock": {"item": item}}
+    while True:
+        interrupt(question)
 
 
 PERFORMANCE: ContextVar[Performance | None] = ContextVar("interlock_performance", default=None)
@@ -143,7 +161,7 @@ PERFORMANCE: ContextVar[Performance | None] = ContextVar("interlock_performance"
 class performing:  # reads as a verb: `async with performing(gateway, site):`
     """Everything a governed node does runs inside this, once per attempt; it must be entered inside the node.
 
-    Leaves by GraphInterrupt when a call waits for a person, and by AgentFailed when that was swallowed.
+    Leaves by GraphInterrupt when a call waits, and by AgentFailed when that was swallowed.
     An uncaught UnknownOutcome waits in place for the person who says what happened.
     """
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from langgraph.runtime import RunControl
 
 from interlock import errors
+from interlock.clock import iso
 from interlock.graphs import cases
 from interlock.graphs.engine import segment
 from interlock.graphs.engine.queue import ReadyQueue, Ticket
@@ -42,6 +43,8 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Take up what an earlier engine left queued or running, in start order."""
         await self._timers.load()
+        at, leases = iso(self._services.clock.now()), self._services.gateway.leases
+        await self._services.db.commit(lambda tx: leases.recover(tx, at))
         self._open = True
         await self.unpark()
 

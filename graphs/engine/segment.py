@@ -15,13 +15,14 @@ from pydantic_core import to_jsonable_python
 
 from interlock import clock, errors
 from interlock.graphs import cases
-from interlock.graphs.cases import CHILD
+from interlock.graphs.cases import CHILD, HOLD
 from interlock.graphs.drive import Drive, info_of, inside
 from interlock.graphs.engine.ending import ENDING, Ending, end, wind_up, write_left
 from interlock.graphs.engine.foreign import foreign_id, foreign_item, resume_value, understands_no
 from interlock.graphs.engine.timers import arm
 from interlock.graphs.state import view
 from interlock.observability import trace
+from interlock.oversight import holds
 from interlock.storage.claim import Claim
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ def _answer(tx: Reader, claim: Claim, interrupt: Interrupt) -> Any:
     if ours is not None and ours.startswith(CHILD):
         child = cases.get(tx, claim.tenant, ours.removeprefix(CHILD))
         return True if child is not None and child["status"] in cases.ENDED else None
+    if ours is not None and ours.startswith(HOLD):
+        return holds.over(tx, claim.tenant, claim.case_id, ours.removeprefix(HOLD)) or None
     row = tx.row(_ITEM, (claim.tenant, claim.case_id, ours or foreign_id(claim.case_id, interrupt)))
     if row is None or row["status"] not in _CLOSED:
         return None
@@ -165,18 +168,21 @@ def _answer(tx: Reader, claim: Claim, interrupt: Interrupt) -> Any:
 
 
 def _ours(tx: Reader, claim: Claim, interrupt: Interrupt) -> str | None:
-    """The item or child of this case that an interrupt names; None for a question of a plain node, whatever it says."""
+    """The item, child or hold of this case that an interrupt names; None for a plain node's, whatever it says."""
     item = item_of(interrupt)
     if item is None:
         return None
     if item.startswith(CHILD):
         child = cases.get(tx, claim.tenant, item.removeprefix(CHILD))
         return item if child is not None and child["parent_id"] == claim.case_id else None
+    if item.startswith(HOLD):
+        known = holds.over(tx, claim.tenant, claim.case_id, item.removeprefix(HOLD))
+        return item if known is not None else None
     return item if tx.row(_ITEM, (claim.tenant, claim.case_id, item)) is not None else None
 
 
 def item_of(interrupt: Interrupt) -> str | None:
-    """The inbox item, or child case, that an interrupt names."""
+    """The inbox item, child case or hold that an interrupt names."""
     value = interrupt.value
     ours = value.get("interlock") if isinstance(value, Mapping) else None
     return str(ours["item"]) if isinstance(ours, Mapping) and "item" in ours else None
@@ -185,6 +191,7 @@ def item_of(interrupt: Interrupt) -> str | None:
 async def _settle(segment: Segment, interrupts: Sequence[Interrupt], values: Any) -> dict[str, Any]:
     """Set the case to waiting, unless an answer has arrived meanwhile: then give the answers there are."""
     tenant, case_id, at = segment.claim.tenant, segment.claim.case_id, segment.stamp()
+    leases, again = segment.services.gateway.leases, list[str]()
     so_far = to_jsonable_python(segment.entry.graph.shown(dict(values)), fallback=repr)
 
     def settle(tx: Transaction) -> dict[str, Any]:
@@ -195,13 +202,16 @@ async def _settle(segment: Segment, interrupts: Sequence[Interrupt], values: Any
                 foreign_item(segment.services, segment.row, interrupt)(tx)
         answers = _answers(tx, segment.claim, interrupts)
         if not answers:
-            children = " ".join(ours for ours in named if ours is not None and ours.startswith(CHILD))
-            cases.set_status(tx, tenant, case_id, "waiting", at=at, reason=children or None)
+            besides = [ours for ours in named if ours is not None and ours.startswith((CHILD, HOLD))]
+            cases.set_status(tx, tenant, case_id, "waiting", at=at, reason=" ".join(besides) or None)
             cases.set_values(tx, tenant, case_id, so_far)
             arm(tx, tenant, case_id)
+            again[:] = leases.unravel(tx, tenant, case_id, at) if any(one.startswith(CHILD) for one in besides) else ()
         return answers
 
-    return await segment.services.db.commit(settle, claim=segment.claim)
+    answers = await segment.services.db.commit(settle, claim=segment.claim)
+    leases.notify(tenant, again)
+    return answers
 
 
 async def _complete(segment: Segment, values: Any) -> str:

@@ -1,4 +1,5 @@
-"""Leases under any order of events, against a model of a few lines: never two live holders, and tokens only grow."""
+"""Leases under any order of events, against a model of a few lines: never two live holders, tokens only grow, and who
+came first is served first."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from interlock import errors
 from interlock.clock import iso
 from interlock.observability.ledger import Ledger
+from interlock.oversight.holds import forget_case
 from interlock.oversight.leases import LeaseHeld, Leases, held
+from interlock.oversight.waits import Deadlock
 from interlock.storage.claim import Claim
 from interlock.storage.database import Database
 from interlock.storage.transaction import Transaction
@@ -37,6 +40,7 @@ class Lease:
     holder: str | None = None
     token: int = 0
     epoch: int = 0
+    line: list[str] = field(default_factory=list)
 
 
 class LeaseMachine(RuleBasedStateMachine):
@@ -50,6 +54,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.epochs = dict.fromkeys(CASES, 0)
         self.ended: set[str] = set()
         self.given: dict[tuple[str, str], list[int]] = {}
+        self.handed: set[str] = set()
         self.taken = self.released = 0
         self.run(self.start())
         for name in CASES:
@@ -91,15 +96,68 @@ class LeaseMachine(RuleBasedStateMachine):
         lease, epoch = self.model[resource], self.epochs[name]
         got = self.attempt(self.take_unit(name, resource, epoch), Claim("default", name, epoch))
         if lease.holder == name:
+            assert name not in lease.line
             lease.epoch = max(lease.epoch, epoch)
             assert got == lease.token
         elif self.alive(lease.holder):
             assert isinstance(got, LeaseHeld) and got.holder == lease.holder
+            self.line_up(name, resource)
         else:
             self.taken, self.released = self.taken + 1, self.released + (lease.holder is not None)
             lease.holder, lease.token, lease.epoch = name, lease.token + 1, epoch
+            lease.line = [one for one in lease.line if one != name]
             assert got == lease.token
             self.given.setdefault((name, resource), []).append(got)
+
+    def line_up(self, name: str, resource: str) -> None:
+        """What a refused call does next: it stands in line, unless that would close a circle."""
+        lease = self.model[resource]
+        where = {"tenant": "default", "resource": resource, "case_id": name, "at": AT, "call": f"{name} {resource}"}
+        got = self.attempt(lambda tx: self.leases.line_up(tx, **where))
+        if isinstance(got, Deadlock):
+            assert self.reaches(str(lease.holder), name)
+        else:
+            assert got is None and not self.reaches(str(lease.holder), name)
+            lease.line += [] if name in lease.line else [name]
+
+    def reaches(self, start: str, end: str) -> bool:
+        """Whether a case waits for another one, by whatever way."""
+        seen = {start}
+        while more := {str(lease.holder) for lease in self.model.values() if seen & set(lease.line)} - seen - {"None"}:
+            seen |= more
+        return end in seen
+
+    @rule(name=WHO, resource=WHAT)
+    def leave(self, name: str, resource: str) -> None:
+        """A call gives up its place; what its case has been handed, and not used, goes to the next."""
+        lease, call = self.model[resource], f"{name} {resource}"
+        handed = call in self.handed and lease.holder == name
+        self.handed.discard(call)
+        got = self.attempt(lambda tx: self.leases.leave(tx, "default", call, AT))
+        lease.line = [one for one in lease.line if one != name]
+        assert got == (self.hand_on([resource]) if handed else [])
+
+    def hand_on(self, resources: list[str]) -> list[str]:
+        """The model's way: the first in line whose case is open and not part of a circle then."""
+        for resource in resources:
+            self.model[resource].holder = None
+        self.released += len(resources)
+        return list(dict.fromkeys(filter(None, map(self.hand_one, resources))))
+
+    def hand_one(self, resource: str) -> str | None:
+        lease = self.model[resource]
+        waiting = [name for name in lease.line if self.alive(name)]
+        others = [[other for other in waiting if other != name] for name in waiting]
+        free = [n for n, rest in zip(waiting, others, strict=True) if not any(self.reaches(n, one) for one in rest)]
+        assert bool(free) == bool(waiting)
+        if not free:
+            return None
+        self.taken += 1
+        lease.holder, lease.token, lease.epoch = free[0], lease.token + 1, self.epochs[free[0]]
+        lease.line.remove(free[0])
+        self.handed.add(f"{free[0]} {resource}")
+        self.given.setdefault((free[0], resource), []).append(lease.token)
+        return free[0]
 
     @rule(name=WHO)
     def drive_anew(self, name: str) -> None:
@@ -120,10 +178,11 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(name=WHO)
     def release(self, name: str) -> None:
         mine = [resource for resource in OBJECTS if self.model[resource].holder == name]
-        assert self.attempt(lambda tx: self.leases.release_all(tx, "default", name, AT)) == mine
-        for resource in mine:
-            self.model[resource].holder = None
-        self.released += len(mine)
+        for resource, lease in self.model.items():
+            lease.line = [one for one in lease.line if one != name]
+            self.handed.discard(f"{name} {resource}")
+        got = self.attempt(lambda tx: self.leases.release_all(tx, "default", name, AT))
+        assert got == self.hand_on(mine)
 
     @rule(name=WHO)
     def end_without_release(self, name: str) -> None:
@@ -137,6 +196,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def begin_again(self, name: str) -> None:
         if name in self.ended:
             self.ended.discard(name)
+            for lease in self.model.values():
+                lease.line = [one for one in lease.line if one != name]
+            self.attempt(lambda tx: forget_case(tx, "default", name))
             self.attempt(lambda tx: tx.execute("UPDATE cases SET status = 'running' WHERE case_id = ?", (name,)))
 
     @rule(name=WHO, resource=WHAT)
@@ -161,6 +223,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if winner != lease.holder:
             self.taken, lease.token = self.taken + 1, lease.token + 1
         lease.holder, lease.epoch = winner, self.epochs[winner]
+        lease.line = [one for one in lease.line if one != winner]
         self.given.setdefault((winner, resource), []).append(lease.token)
 
     async def race(self, resource: str, names: list[str]) -> str:
@@ -186,6 +249,13 @@ class LeaseMachine(RuleBasedStateMachine):
         for name in CASES:
             mine = self.run(self.db.read(partial(held, tenant="default", case_id=name)))
             assert [one.resource for one in mine] == [r for r in OBJECTS if self.model[r].holder == name]
+            for one in mine:
+                assert one.waiting == [name for name in self.model[one.resource].line if self.alive(name)]
+
+    @invariant()
+    def nobody_waits_in_a_circle(self) -> None:
+        for lease in self.model.values():
+            assert not any(self.reaches(str(lease.holder), name) for name in lease.line if lease.holder)
 
     @invariant()
     def the_ledger_tells_of_one_holder_at_a_time_with_growing_tokens(self) -> None:
@@ -206,4 +276,4 @@ class LeaseMachine(RuleBasedStateMachine):
 
 
 TestLeases = LeaseMachine.TestCase
-TestLeases.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestLeases.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

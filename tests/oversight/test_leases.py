@@ -1,4 +1,4 @@
-"""Leases: one case at a time on an object, tokens that grow, takeover, and waiting for a release."""
+"""Leases: one case at a time on an object, tokens that grow, takeover, and the line of those that wait."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from interlock import errors
 from interlock.clock import iso
 from interlock.observability.ledger import Ledger
+from interlock.oversight.holds import of_case, over
 from interlock.oversight.leases import LeaseHeld, Leases
 from interlock.storage.database import Database
 from interlock.testing import ManualClock
@@ -98,7 +99,7 @@ async def test_release_gives_back_everything_and_tokens_go_on_growing(
     for resource in ("po/2", "po/1", "vendor/ü \u0000 ✓"):
         await take(db, leases, "a", resource)
     await take(db, leases, "b", "po/9")
-    assert await release(db, leases, "a") == ["po/1", "po/2", "vendor/ü \u0000 ✓"]
+    assert await release(db, leases, "a") == []
     assert await release(db, leases, "a") == []
     assert len(await events(ledger, "lease.released")) == 3
     assert await take(db, leases, "b") == 2
@@ -135,43 +136,122 @@ async def test_of_many_cases_at_once_exactly_one_gets_the_object(db: Database, l
     assert [o for o in outcomes if not isinstance(o, LeaseHeld)] == [1]
 
 
-async def waiter(leases: Leases, resource: str = "po/1", seconds: float = 30) -> asyncio.Task[None]:
-    task = asyncio.create_task(leases.freed("default", resource, seconds))
-    await asyncio.sleep(0)
-    return task
+async def line_up(db: Database, leases: Leases, case_id: str, resource: str = "po/1", call: str = "") -> None:
+    where = {"tenant": "default", "resource": resource, "case_id": case_id, "call": call or f"{case_id} {resource}"}
+    await db.commit(lambda tx: leases.line_up(tx, **where, at=AT))
 
 
-async def test_a_notified_release_wakes_every_waiter_of_that_object_only(leases: Leases) -> None:
-    first, second, other = [await waiter(leases, r) for r in ("po/1", "po/1", "po/2")]
-    leases.notify("acme", ["po/1"])
-    leases.notify("default", ["po/1", "po/3"])
-    await asyncio.gather(first, second)
-    assert not other.done()
-    leases.notify("default", ["po/2"])
-    await other
+async def leave(db: Database, leases: Leases, call: str) -> list[str]:
+    return await db.commit(lambda tx: leases.leave(tx, "default", call, AT))
 
 
-async def test_a_missed_release_ends_with_the_timeout_and_leaves_nothing_behind(leases: Leases) -> None:
-    leases.notify("default", ["po/1"])
-    await leases.freed("default", "po/1", 0.01)
-    await leases.freed("default", "po/1", 0)
-    cancelled, staying = await waiter(leases), await waiter(leases)
-    cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await cancelled
-    leases.notify("default", ["po/1"])
-    await staying
-    assert not leases._waiting
-
-
-async def test_a_waiter_gets_the_lease_after_the_holders_end(db: Database, leases: Leases) -> None:
-    await add_case(db, "a")
-    await add_case(db, "b")
+async def test_a_released_object_is_handed_to_the_first_in_line_and_nobody_overtakes(
+    db: Database, ledger: Ledger, leases: Leases
+) -> None:
+    for name in "abcd":
+        await add_case(db, name)
     await take(db, leases, "a")
-    waiting = await waiter(leases)
-    leases.notify("default", await release(db, leases, "a"))
-    await waiting
-    assert await take(db, leases, "b") == 2
+    for name in "cb":
+        await line_up(db, leases, name)
+    await line_up(db, leases, "c")  # looks again, and keeps its place
+    assert await release(db, leases, "a") == ["c"]
+    with pytest.raises(LeaseHeld) as caught:
+        await take(db, leases, "d")
+    assert caught.value.holder == "c"
+    assert await take(db, leases, "c", epoch=9) == 2, "it was handed over already"
+    (waiting,) = await db.read(lambda tx: of_case(tx, "default", "b"))
+    assert waiting["why"] == "waits for po/1, which is held by case c"
+    assert (await release(db, leases, "c"), await release(db, leases, "b")) == (["b"], [])
+    told = [(e["type"], e["case_id"], e["data"]["token"]) for e in await events(ledger)]
+    one = ["lease.taken", "lease.released"]
+    assert told == [(kind, case, token) for token, case in enumerate("acb", 1) for kind in one]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "then"),
+    [
+        ("waiting", "child:x hold:b po/1", "queued"),
+        ("waiting", "hold:another call", "waiting"),
+        ("waiting", None, "waiting"),
+        ("running", None, "running"),
+    ],
+)
+async def test_a_case_that_rests_for_an_object_is_queued_when_it_is_handed_over(
+    db: Database, leases: Leases, status: str, reason: str | None, then: str
+) -> None:
+    await add_case(db, "a")
+    await add_case(db, "b", status)
+    await db.commit(lambda tx: tx.execute("UPDATE cases SET reason = ? WHERE case_id = 'b'", (reason,)))
+    await take(db, leases, "a")
+    await line_up(db, leases, "b")
+    assert await release(db, leases, "a") == ["b"]
+    row = await db.read(lambda tx: tx.row("SELECT status FROM cases WHERE case_id = 'b'"))
+    assert row is not None and row["status"] == then
+    assert await db.read(lambda tx: (over(tx, "default", "b", "b po/1"), over(tx, "default", "a", "b po/1"))) == (
+        True,
+        None,
+    )
+
+
+async def test_an_ended_case_is_passed_over_and_one_that_left_is_forgotten(db: Database, leases: Leases) -> None:
+    for name in "abcd":
+        await add_case(db, name)
+    await take(db, leases, "a")
+    for name in "bcd":
+        await line_up(db, leases, name)
+    await set_case(db, "b", "cancelled")
+    assert await leave(db, leases, "c po/1") == []
+    assert await leave(db, leases, "nobody") == []
+    assert await release(db, leases, "a") == ["d"]
+
+
+async def test_who_leaves_after_it_was_handed_an_object_passes_it_on_unless_it_was_used(
+    db: Database, leases: Leases
+) -> None:
+    for name in "abc":
+        await add_case(db, name)
+    await take(db, leases, "a")
+    for name in "bc":
+        await line_up(db, leases, name)
+    await release(db, leases, "a")
+    assert await leave(db, leases, "b po/1") == ["c"]
+    await db.commit(
+        lambda tx: tx.execute("INSERT INTO effects (tenant, effect_key, case_id, fence) VALUES ('default','k','c',3)")
+    )
+    await line_up(db, leases, "a")
+    assert await leave(db, leases, "c po/1") == []
+    assert await release(db, leases, "c") == ["a"]
+
+
+async def test_after_a_restart_callers_are_gone_and_no_line_is_forgotten(db: Database, leases: Leases) -> None:
+    """Of two that called from outside one waited and one had its object; of two cases one had ended without release."""
+    for name in "abcdef":
+        await add_case(db, name)
+    await take(db, leases, "a", "x")
+    await take(db, leases, "a", "y")
+    for name, resource in (("b", "x"), ("c", "x"), ("d", "y"), ("e", "y")):
+        await line_up(db, leases, name, resource)
+    await db.commit(lambda tx: tx.execute("UPDATE leases SET case_id = 'b' WHERE resource = 'x'"))
+    await db.commit(lambda tx: tx.execute("UPDATE holds SET status = 'over' WHERE case_id = 'b'"))
+    await db.commit(lambda tx: tx.execute("UPDATE cases SET paused = 2 WHERE case_id IN ('b', 'd')"))
+    await set_case(db, "a", "failed")
+    await db.commit(lambda tx: leases.recover(tx, AT))
+    rows = await db.read(lambda tx: tx.rows("SELECT resource, case_id FROM leases ORDER BY resource"))
+    assert [tuple(row) for row in rows] == [("x", "c"), ("y", "e")]
+
+
+async def test_a_turn_is_done_when_its_case_was_handed_something(leases: Leases) -> None:
+    first, second, other = (leases.turn("default", name) for name in ("a", "a", "b"))
+    woken: list[str] = []
+    leases.wake = lambda tenant, case_id: woken.append(case_id)
+    leases.notify("acme", ["a"])
+    assert not first.done()
+    leases.notify("default", ["a", "c"])
+    await asyncio.gather(first, second)
+    assert (other.done(), woken) == (False, ["a", "a", "c"])
+    other.cancel()
+    await asyncio.sleep(0)
+    assert not leases._turns
 
 
 steps = st.lists(
@@ -197,7 +277,7 @@ async def test_holders_and_tokens_follow_a_naive_model(steps: list[tuple[str, st
                 await set_case(db, case_id, "completed")
             elif step == "release":
                 held = sorted(r for r, by in holder.items() if by == case_id)
-                assert await release(db, leases, case_id) == held
+                assert await release(db, leases, case_id) == []
                 holder |= dict.fromkeys(held)
             else:
                 await follow(db, leases, case_id, resource, holder, tokens, alive)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from interlock.oversight.holds import line
 from interlock.oversight.inbox import Decision
 from interlock.storage.claim import CLAIM, Claim
 from interlock.tools.contract import DidNotHappen, Happened, ToolContext, ToolResult, Unsure
@@ -158,11 +159,16 @@ async def test_an_outcome_that_arrives_after_the_lease_is_over_is_recorded(one: 
 # waiting
 
 
+async def in_line(one: Plant, account: str) -> list[str]:
+    """The cases that wait for an account, the first in line first."""
+    return [row["case_id"] for row in await one.db.read(lambda tx: line(tx, "default", "lease", account))]
+
+
 async def waiting(one: Plant, case_id: str, to: str, **where: Any) -> asyncio.Task[ToolResult]:
     """A call that waits for the account of another case."""
-    before = one.leases.waits.for_object("default", f"account/{to}")
+    before = await in_line(one, f"account/{to}")
     call = asyncio.create_task(one.pay(to=to, case_id=case_id, slot=f"for {to}", **where))
-    while one.leases.waits.for_object("default", f"account/{to}") == before:  # noqa: ASYNC110  # others wait for time
+    while await in_line(one, f"account/{to}") == before:  # noqa: ASYNC110  # it comes to wait
         await asyncio.sleep(0.001)
     return call
 
@@ -214,7 +220,8 @@ async def test_many_cases_at_once_in_circles_all_come_to_an_end(one: Plant) -> N
 
     got = await asyncio.gather(*(work(place) for place in range(12)))
     assert {status for some in got for status in some} <= {"done", "denied"}
-    assert not one.leases.waits._of and not one.leases._waiting
+    assert not one.leases._turns
+    assert await one.db.read(lambda tx: tx.rows("SELECT * FROM holds WHERE status = 'waiting'")) == []
 
 
 async def test_a_child_is_refused_at_once_what_its_waiting_parent_holds(one: Plant) -> None:

@@ -14,6 +14,7 @@ import pytest
 from interlock import errors
 from interlock.money import Money
 from interlock.oversight.actors import Person
+from interlock.oversight.holds import line
 from interlock.oversight.inbox import Decision
 from interlock.storage.claim import CLAIM, Claim
 from interlock.tools.contract import DidNotHappen, Happened, ToolContext, ToolResult, Unsure
@@ -463,7 +464,7 @@ async def test_a_case_waits_for_an_object_no_longer_than_for_a_call() -> None:
 async def test_two_cases_never_write_one_object_at_once() -> None:
     async with leased() as one:
         waiting = asyncio.create_task(one.pay(case_id=OTHER))
-        while not one.leases.waits.for_object("default", "account/acme"):  # noqa: ASYNC110  # it comes to wait
+        while not await one.db.read(lambda tx: line(tx, "default", "lease", "account/acme")):  # noqa: ASYNC110  # its turn
             await asyncio.sleep(0.001)
         freed = await one.db.commit(lambda tx: one.leases.release_all(tx, "default", CASE, "2026-01-01T00:00:00Z"))
         one.leases.notify("default", freed)
