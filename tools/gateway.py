@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from interlock import errors
@@ -26,25 +25,23 @@ from interlock.oversight.waits import Deadlock
 from interlock.settings import Settings
 from interlock.storage.claim import Claim
 from interlock.storage.database import Database, Row
-from interlock.tools import edits, effects, facts
+from interlock.tools import edits, facts
 from interlock.tools.attempt import Attempt, Held, Refused, admit, begin, begin_undoing, refused, resumed
 from interlock.tools.contract import ToolResult
 from interlock.tools.credentials import Credentials
-from interlock.tools.effects import Outcome
 from interlock.tools.execution import Execution
 from interlock.tools.facts import Found
 from interlock.tools.flights import Flights
 from interlock.tools.fresh import Fresh
 from interlock.tools.judgement import Judge
-from interlock.tools.recall import Recall, question_of, result, stuck_of
-from interlock.tools.records import Moved, Records, claim_at
+from interlock.tools.outcomes import Ended, Outcomes, ended
+from interlock.tools.recall import Recall, result, stuck_of
+from interlock.tools.records import Records, claim_at, rests
 from interlock.tools.registry import Tools
 from interlock.tools.site import CallSite
 
 __all__ = ["DEV_USER", "Gateway", "passing"]
 
-# How a flight ends: with the call's result, or because the call has to wait or be judged again.
-Ended = ToolResult | errors.Denied | Moved | Refused
 # A compensation that is denied for these can go on when the plane has what it lacks.
 _LACKING = frozenset({"gateway.actor", "gateway.switch", "gateway.tool"})
 # Who answers in guest mode: somebody else than the requester, so that duties stay apart there as well.
@@ -91,6 +88,7 @@ class Gateway:
             execution=self._execution, clock=clock,
         )  # fmt: skip
         self._flights: Flights[Ended] = Flights()
+        self._outcomes = Outcomes(self._records, self._recall, self._execution, self._flights, self.judge)
         self._fresh = Fresh()
 
     # calling
@@ -118,10 +116,10 @@ class Gateway:
         the next `turn` begins. A switch that is off, or a tool or actor that is missing, asks nobody: it passes.
         """
         attempt = begin_undoing(done, site, turn)
-        ended = await self._let(attempt)
-        if ended.status in ("denied", "failed") and not passing(ended):
-            await self._db.commit(self._inbox.opening(stuck_of(attempt, ended, rest)), claim=claim_at(site))
-        return ended
+        undone = await self._let(attempt)
+        if undone.status in ("denied", "failed") and not passing(undone):
+            await self._db.commit(self._inbox.opening(stuck_of(attempt, undone, rest)), claim=claim_at(site))
+        return undone
 
     async def conclude(self, row: Row, site: CallSite) -> ToolResult:
         """Find out what came of an effect whose case does not go on: it is not run again. Raises StorageError only."""
@@ -129,7 +127,7 @@ class Gateway:
         try:
             admit(attempt, self._tools, self._actors)
             attempt.asked = row["digest"]
-            return await self._left(attempt, await self._flights.own(attempt, self._concluded(attempt)))
+            return await self._outcomes.conclude(attempt)
         except Refused as no:
             return result(attempt, "denied", reasons=no.reasons)
 
@@ -141,10 +139,10 @@ class Gateway:
             if not self._fresh.never_seen(attempt):
                 await self._recall.load(attempt)
             if attempt.row is not None:
-                return await self._recorded(attempt)
+                return await self._outcomes.known(attempt)
             return self._repeated(attempt) or self._recall.answered(attempt) or await self._new(attempt)
         except Refused as no:
-            if isinstance(no, Held) and _rests(attempt):
+            if isinstance(no, Held) and rests(attempt):
                 return self._held(attempt, no)
             await self._records.denied(attempt, no.reasons)
             return result(attempt, "denied", reasons=no.reasons)
@@ -162,18 +160,18 @@ class Gateway:
                 return result(attempt, "done", await self._records.shadowed(attempt))
             if not attempt.spec.writes and not attempt.used and not attempt.earlier:
                 return await self._read(attempt)
-            ended = await self._flights.own(attempt, self._effect(attempt)) or Moved()
-            if isinstance(ended, ToolResult):
-                return ended
-            if isinstance(ended, Refused):
-                raise ended
-            if isinstance(ended, LeaseHeld):
-                await self._wait_for(attempt, ended)
-            elif isinstance(ended, errors.Denied):
-                raise refused("lease" if isinstance(ended, Deadlock) else "limit", ended.message)
+            begun = await self._outcomes.begin(attempt)
+            if isinstance(begun, ToolResult):
+                return begun
+            if isinstance(begun, Refused):
+                raise begun
+            if isinstance(begun, LeaseHeld):
+                await self._wait_for(attempt, begun)
+            elif isinstance(begun, errors.Denied):
+                raise refused("lease" if isinstance(begun, Deadlock) else "limit", begun.message)
             await self._recall.load(attempt)
             if attempt.row is not None:
-                return await self._recorded(attempt)
+                return await self._outcomes.known(attempt)
 
     async def _ask(self, attempt: Attempt, item: Item) -> ToolResult:
         """In a task the question is committed with the interrupt; elsewhere at once."""
@@ -190,7 +188,7 @@ class Gateway:
 
     async def _read(self, attempt: Attempt) -> ToolResult:
         outcome = await self._execution.run(attempt)
-        if not attempt.begun and _rests(attempt):
+        if not attempt.begun and rests(attempt):
             self.judge.check_switches(attempt)
         at, claim = iso(self._clock.now()), claim_at(attempt.site)
         apply = self._records.read(attempt, outcome, at)
@@ -199,12 +197,12 @@ class Gateway:
         else:
             self._fresh.keep(claim, attempt, outcome, at)
             claim.later(attempt.site.ns, apply)
-        return _ended(attempt, outcome)
+        return ended(attempt, outcome)
 
     def _repeated(self, attempt: Attempt) -> ToolResult | None:
         """What this drive has read under the same key, although it is not committed yet. Raises Refused."""
         outcome = self._fresh.repeated(attempt)
-        return None if outcome is None else _ended(attempt, outcome)
+        return None if outcome is None else ended(attempt, outcome)
 
     async def _wait_for(self, attempt: Attempt, held: LeaseHeld) -> None:
         """Stay in line for a while, in place: a case that rests costs more than one that waits for a moment.
@@ -245,131 +243,7 @@ class Gateway:
         hold = Hold(site.tenant, attempt.effect_key, site.case_id, no.kind, no.target, no.reasons[0].text)
         return result(attempt, "denied", reasons=no.reasons, hold=hold)
 
-    # effects
-
-    async def _effect(self, attempt: Attempt) -> Ended:
-        """From the intent on: between it and the execution nobody else may take the call for a lost one."""
-        stop = await self._records.intent(attempt)
-        return await self._execute(attempt) if stop is None else stop
-
-    async def _execute(self, attempt: Attempt) -> ToolResult | Moved:
-        outcome = await self._execution.run(attempt)
-        if attempt.untried and not attempt.begun and _rests(attempt) and (off := self.judge.stopped(attempt)):
-            await self._records.put_off(attempt, f"not begun: {off}")
-            return Moved()
-        if outcome.status == "unknown" and attempt.spec.reconcile is not None:
-            probed = await self._execution.reconcile(attempt)
-            outcome = replace(outcome, status="failed", by="reconciled") if probed is None else probed
-        return await self._settle(attempt, outcome)
-
-    async def _settle(self, attempt: Attempt, outcome: Outcome) -> ToolResult:
-        if outcome.status != "unknown":
-            await self._records.outcome(attempt, outcome)
-            return _ended(attempt, outcome)
-        item = question_of(attempt, outcome.error)
-        await self._records.outcome(attempt, replace(outcome, item_id=item.id), item)
-        attempt.items = [*attempt.items, item]
-        return _unknown(attempt, item)
-
-    async def _recorded(self, attempt: Attempt) -> ToolResult:
-        """A call with a row: its outcome, whatever is still in flight, or what can be found out."""
-        row = attempt.row
-        assert row is not None, "only recorded calls come here"
-        attempt.number, attempt.version, attempt.token = row["attempt"], row["policy_version"] or "", row["fence"]
-        attempt.untried = effects.is_put_off(row)
-        flying = self._flights.of(attempt)
-        if flying is not None:
-            return await self._left(attempt, await asyncio.shield(flying))
-        if row["status"] in ("done", "failed"):
-            return _ended(attempt, _outcome_of(row))
-        if row["status"] == "unknown":
-            return await self._answered(attempt)
-        return await self._recover(attempt)
-
-    async def _left(self, attempt: Attempt, ended: Ended | None) -> ToolResult:
-        """The result of a flight, or what it left in the database."""
-        if isinstance(ended, ToolResult):
-            return ended
-        await self._recall.load(attempt)
-        return await self._recorded(attempt)
-
-    async def _recover(self, attempt: Attempt) -> ToolResult:
-        """An intent without outcome: run again what may be repeated, ask the probe, or else a person."""
-        self.judge.check_switches(attempt)
-        return await self._left(attempt, await self._flights.own(attempt, self._found_out(attempt)))
-
-    async def _found_out(self, attempt: Attempt) -> Ended:
-        await self._recall.load(attempt)  # a flight may have landed since: from here on nobody else has this one
-        if attempt.row is not None and attempt.row["status"] != "intent":
-            return Moved()
-        if attempt.row is not None and effects.is_put_off(attempt.row):
-            return await self._again(attempt)
-        if attempt.idempotent:
-            attempt.doubtful = True  # a clear no to the repetition says nothing of the try before
-            return await self._again(attempt)
-        outcome = await self._execution.reconcile(attempt)
-        return await self._again(attempt) if outcome is None else await self._settle(attempt, outcome)
-
-    async def _concluded(self, attempt: Attempt) -> Ended:
-        await self._recall.load(attempt)
-        row = attempt.row
-        assert row is not None, "an intent does not go away"
-        attempt.number, attempt.version = row["attempt"], row["policy_version"] or ""
-        if row["status"] == "unknown":
-            item = self._question(attempt)
-            decision = item.decision
-            if decision is None:
-                return _unknown(attempt, item)
-            if decision.kind == "respond":
-                return await self._settle(attempt, Outcome("done", decision.value, by="person"))
-            said = f"{item.decided_by} said that it did not happen, and the case does not go on"
-            return await self._settle(attempt, Outcome("failed", error=said, by="person"))
-        if row["status"] != "intent":
-            return _ended(attempt, _outcome_of(row))
-        if effects.is_put_off(row):
-            return await self._settle(attempt, Outcome("failed", error=effects.error_of(row)))
-        found = await self._execution.reconcile(attempt)
-        return await self._settle(attempt, found or Outcome("failed", error="it did not happen", by="reconciled"))
-
-    def _question(self, attempt: Attempt) -> Item:
-        """What a person is asked about an unknown outcome."""
-        assert attempt.row is not None, "only recorded calls are unknown"
-        return next(known for known in attempt.items if known.id == attempt.row["item_id"])
-
-    async def _again(self, attempt: Attempt) -> ToolResult | Moved:
-        attempt.number += 1
-        stop = await self._records.again(attempt)
-        if stop is None:
-            return await self._execute(attempt)
-        if isinstance(stop, errors.InterlockError):
-            return await self._fenced(attempt, stop)
-        await self._recall.load(attempt)
-        assert attempt.row is not None, "an intent does not go away"
-        return _ended(attempt, _outcome_of(attempt.row))
-
-    async def _fenced(self, attempt: Attempt, over: errors.InterlockError) -> ToolResult:
-        """Without its lease nothing runs again; what came of the tries before is found out, or a person is asked."""
-        assert attempt.row is not None, "only recorded calls are run again"
-        attempt.number -= 1
-        by_person = attempt.row["status"] == "unknown"  # who said that it did not happen
-        outcome = None if by_person else await self._execution.reconcile(attempt)
-        said = f"not run again: {over.message}"
-        by = "person" if by_person else "reconciled"
-        return await self._settle(attempt, outcome or Outcome("failed", error=said, by=by))
-
-    async def _answered(self, attempt: Attempt) -> ToolResult:
-        """An unknown outcome: what a person said of it, if anybody has."""
-        item = self._question(attempt)
-        decision = item.decision
-        if decision is None:
-            return _unknown(attempt, item)
-        if decision.kind == "approve":
-            self.judge.check_switches(attempt)
-            return await self._left(attempt, await self._flights.own(attempt, self._again(attempt)))
-        if decision.kind == "respond":
-            return await self._settle(attempt, Outcome("done", decision.value, by="person"))
-        said = f"{item.decided_by} gave it up: {decision.why}"
-        return await self._settle(attempt, Outcome("failed", error=said, by="person"))
+    # what is known, and what is under way
 
     def learn(self, claim: Claim, ns: str, found: Sequence[Found]) -> None:
         """Keep what a task was given to read, in its commit; calls are traced to it from now on."""
@@ -425,27 +299,6 @@ class Gateway:
         return edits.request_of(item, args, self._tools, self._policies)
 
 
-def passing(ended: ToolResult) -> bool:
+def passing(undone: ToolResult) -> bool:
     """Whether a compensation was denied by what the plane lacks for now: it waits for that, and asks nobody."""
-    return bool(ended.reasons) and all(reason.policy in _LACKING for reason in ended.reasons)
-
-
-def _rests(attempt: Attempt) -> bool:
-    """Whether the call was made in a task of a case that the engine drives: it can be made again."""
-    return bool(attempt.site.ns) and attempt.undoes is None and claim_at(attempt.site) is not None
-
-
-def _outcome_of(row: Any) -> Outcome:
-    error = effects.error_of(row)
-    return Outcome(row["status"], effects.value_of(row), error, row["by"] or "executed", item_id=row["item_id"])
-
-
-def _ended(attempt: Attempt, outcome: Outcome) -> ToolResult:
-    if outcome.status == "failed":
-        return result(attempt, "failed", error=outcome.error)
-    return result(attempt, "done", outcome.value)
-
-
-def _unknown(attempt: Attempt, item: Item) -> ToolResult:
-    error = item.reasons[0].text if item.reasons else "the outcome is unknown"
-    return result(attempt, "unknown", error=error, approval=item.id, reasons=[Reason("gateway.unknown", error)])
+    return bool(undone.reasons) and all(reason.policy in _LACKING for reason in undone.reasons)

@@ -25,7 +25,7 @@ from interlock.tools.execution import Execution
 from interlock.tools.judgement import Judge
 from interlock.tools.site import CallSite
 
-__all__ = ["Moved", "Records", "claim_at"]
+__all__ = ["Moved", "Records", "claim_at", "rests"]
 
 _OVER = "SELECT 1 FROM cases WHERE tenant = ? AND case_id = ? AND (ended_at IS NOT NULL OR ending IS NOT NULL)"
 
@@ -40,6 +40,11 @@ def claim_at(site: CallSite) -> Claim | None:
     if claim is None or site.guest or (claim.tenant, claim.case_id) != (site.tenant, site.case_id):
         return None
     return claim
+
+
+def rests(attempt: Attempt) -> bool:
+    """Whether the call was made in a task of a case that the engine drives: it can be made again."""
+    return bool(attempt.site.ns) and attempt.undoes is None and claim_at(attempt.site) is not None
 
 
 class Records:
