@@ -11,6 +11,7 @@ from interlock import clock, errors
 from interlock.graphs import cases, starting
 from interlock.graphs.engine.ending import Ending, close, closing
 from interlock.graphs.engine.timers import arm
+from interlock.graphs.intake import drained
 from interlock.ids import Reason, digest, keyed_id, uuid7
 from interlock.tools.contract import ToolResult
 from interlock.tools.site import CallSite
@@ -58,11 +59,22 @@ async def call_tool(services: Services, registry: Registry, call: OutsideCall) -
             await services.db.commit(lambda tx: arm(tx, call.tenant, row["case_id"]))
         return result
     case, fresh = await _own_case(services, call)
-    result = await _through(services, call, _site(services, registry, call, case))
+    why = _drained(services, call) if fresh else ""
+    if why:
+        result = await _denied(services, call, "switch", why, case)
+    else:
+        result = await _through(services, call, _site(services, registry, call, case))
     # A wrong call with the approval of another one leaves that one's case alone.
     if fresh or result.rejected_by or result.status != "denied":
         await _settle(services, case, result)
     return result
+
+
+def _drained(services: Services, call: OutsideCall) -> str:
+    """The switch for which a call begins no case of its own; one that was made before goes on."""
+    tool = services.tools.get(call.name) if call.name in services.tools else None
+    targets = [call.actor, f"tool:{call.name}", f"workflow:{ADHOC}"]
+    return drained(services, call.tenant, targets + ([f"system:{tool.system}"] if tool and tool.system else []))
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The desks of a plane: inbox, delegations and context as callers see them."""
+"""The desks of a plane: inbox, delegations, switches and context as callers see them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from interlock.graphs.tenants import Tenants
 from interlock.oversight.delegation import Delegation, Delegations
 from interlock.oversight.inbox import Decision, Inbox, Item, Page
 from interlock.oversight.items import Kind
+from interlock.oversight.switches import History, Switch, Switches
 
-__all__ = ["ContextDesk", "DelegationDesk", "InboxDesk"]
+__all__ = ["ContextDesk", "DelegationDesk", "InboxDesk", "SwitchDesk"]
 
 Ready = Callable[[], Awaitable[None]]
-Answers = list[Item | errors.InterlockError]  # inside `InboxDesk`, `list` is its method
+Answers = list[Item | errors.InterlockError]  # inside the desks, `list` is a method
 
 
 class InboxDesk:
@@ -127,6 +128,25 @@ class DelegationDesk:
     def list(self) -> list[Delegation]:
         """Every delegation that was ever made, the oldest first."""
         return self._delegations.list(self._tenant)
+
+
+class SwitchDesk:
+    """`plane.switches`: what is off or drained, and what has been set; `plane.switch` sets it."""
+
+    def __init__(self, switches: Switches, tenant: str) -> None:
+        self._switches = switches
+        self._tenant = tenant
+
+    def list(self) -> list[Switch]:
+        """Every switch that was ever set, as it stands, by target."""
+        return self._switches.list(self._tenant)
+
+    async def history(self, target: str | None = None) -> History:
+        """Every setting of a switch, or of all, the oldest first: from what to what, who, why, when.
+
+        Raises InputError on a target that is none.
+        """
+        return await self._switches.history(self._tenant, target)
 
 
 class ContextDesk:

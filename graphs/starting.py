@@ -10,6 +10,7 @@ from typing import Any
 from interlock import clock, errors
 from interlock.graphs import cases
 from interlock.graphs.engine.queue import Ticket
+from interlock.graphs.intake import closed
 from interlock.graphs.registry import Registered
 from interlock.graphs.services import Services
 from interlock.graphs.workflow import OnDuplicate, Workflow
@@ -149,7 +150,10 @@ def _about(started: Started, twin: str | None) -> Event:
 
 
 async def permitted(services: Services, entry: Registered, start: Start) -> None:
-    """Raises Denied, recorded, when the requester may not start the workflow or it is switched off; NotFound."""
+    """Raises Denied, recorded, when the requester may not start the workflow, or it takes no new cases; NotFound.
+
+    A child belongs to a case that is open already: it begins, and waits where something is off.
+    """
     actor = services.actors.get(start.requester)
     facts = {"workflow": entry.workflow.name, "tenant": start.tenant, "requester": start.requester}
     verdict = services.verdict("case.start", actor, {**facts, "registered": True, "trusted": start.trusted})
@@ -160,9 +164,8 @@ async def permitted(services: Services, entry: Registered, start: Start) -> None
             "ask the owner of the workflow, or see `interlock policy explain`",
             reasons=verdict.reasons,
         )
-    targets = [f"workflow:{entry.workflow.name}"]
-    if services.switches.state(start.tenant, targets) != "on":
-        why = services.switches.why(start.tenant, targets)
+    if start.parent is None and (why := closed(services, entry, start.tenant)):
+        await _refused(services, start, why)
         raise errors.Denied(f"{entry.workflow.name!r} takes no new cases: {why}", "see `interlock switch`")
 
 

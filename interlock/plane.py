@@ -21,7 +21,7 @@ from interlock.graphs import adhoc, cases, guest, starting, steering
 from interlock.graphs.cases import Case
 from interlock.graphs.commands import commands
 from interlock.graphs.compiled import GovernedGraph, Visit
-from interlock.graphs.desk import ContextDesk, DelegationDesk, InboxDesk
+from interlock.graphs.desk import ContextDesk, DelegationDesk, InboxDesk, SwitchDesk
 from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
@@ -81,6 +81,7 @@ class ControlPlane:
         self.inbox = InboxDesk(services.inbox, self._begin, self._tenants)
         self.approvals = InboxDesk(services.inbox, self._begin, self._tenants, "approval")
         self.delegations = DelegationDesk(services.inbox.delegations, self._begin, options.tenant)
+        self.switches = SwitchDesk(services.switches, options.tenant)
         self.context = ContextDesk(services.context, self._begin, options.tenant)
         self.retention = Retention(services, self._begin, options.tenant)
         self._engine = EmbeddedEngine(services, self.registry)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from interlock.observability.ledger import Event, Ledger
     from interlock.storage.database import Database, Reader, Transaction
 
-__all__ = ["State", "Switch", "Switches"]
+__all__ = ["History", "Setting", "State", "Switch", "Switches"]
 
 State = Literal["on", "drain", "off"]
 # From the mildest to the strictest.
@@ -52,6 +52,22 @@ class Switch:
     def __str__(self) -> str:
         why = f": {self.comment}" if self.comment else ""
         return f"{self.target} is set to {self.state} by {self.by}{why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a switch: from what to what, by whom, why and when."""
+
+    tenant: str
+    target: str
+    before: State
+    state: State
+    by: str
+    comment: str
+    at: str
+
+
+History = list[Setting]  # inside `Switches`, `list` is a method
 
 
 class Switches:
@@ -91,6 +107,25 @@ class Switches:
         """Every switch that was ever set and counts for a tenant, by target."""
         own = [switch for (owner, _), switch in self._own.items() if owner == tenant]
         return sorted([*own, *self._wide_of(tenant)], key=lambda switch: (switch.target, switch.tenant))
+
+    async def history(self, tenant: str, target: str | None = None) -> History:
+        """Every setting of a switch, or of all that count for a tenant, from the ledger; the oldest first.
+
+        Raises InputError on a target that is none.
+        """
+        wanted = None if target is None else _target(target)
+        before: dict[tuple[str, str], State] = {}
+        found: History = []
+        async for event in self._ledger.export(types=("switch.set",)):
+            data, owner = event["data"], event["tenant"]
+            if data is None or wanted not in (None, data["target"]) or not _counts(data["target"], owner, tenant):
+                continue
+            key = owner, data["target"]
+            found.append(
+                Setting(*key, before.get(key, "on"), data["state"], event["actor"], data["comment"], event["at"])
+            )
+            before[key] = data["state"]
+        return found
 
     async def set(self, tenant: str, target: str, state: str, *, by: str, comment: str = "") -> Switch:
         """Set a switch; it is durable and in effect when this returns, also when the caller is cancelled meanwhile.
@@ -150,6 +185,10 @@ def _save(tx: Transaction, switch: Switch, event: Event) -> None:
 
 def _is_wide(target: str) -> bool:
     return target == _ALL or target.startswith("tenant:")
+
+
+def _counts(target: str, owner: str, tenant: str) -> bool:
+    return owner == tenant or target in (_ALL, f"tenant:{tenant}")
 
 
 def _target(target: str) -> str:

@@ -13,7 +13,10 @@ Target = Annotated[str | None, typer.Argument(help="agent:x, tool:y, system:z, w
 State = Annotated[str | None, typer.Argument(help="on, off or drain.")]
 Who = Annotated[str | None, typer.Option("--by", envvar="INTERLOCK_BY", help="Who does this, as person:ana.")]
 
+History = Annotated[bool, typer.Option("--history", help="Every setting, of TARGET or of all, the oldest first.")]
+
 _COLUMNS = ("switch", "state", "by", "comment", "at")
+_HISTORY = ("switch", "from", "to", "by", "comment", "at")
 
 
 def switch(
@@ -22,6 +25,7 @@ def switch(
     home: Home = DEFAULT_HOME,
     by: Who = None,
     comment: Comment = "",
+    history: History = False,
     policies: Policies = None,
     shadow: Shadow = None,
     as_json: Json = False,
@@ -30,6 +34,8 @@ def switch(
 
     It takes effect before the next tool call. Without arguments: the switches that were set.
     """
+    if history:
+        return _history(home, policies, target, as_json)
     if target is None:
         return _list(home, policies, as_json)
     if state is None or by is None:
@@ -42,10 +48,21 @@ def _list(home: Any, policies: Any, as_json: bool) -> None:
 
     async def work() -> Any:
         async with reading(home, policies=policies) as plane:
-            return plane.services.switches.list(plane.tenant)
+            return plane.switches.list()
 
     found = drive(work())
     page(found, None, as_json, _COLUMNS, [(s.target, s.state, s.by, s.comment, s.at) for s in found])
+
+
+def _history(home: Any, policies: Any, target: str | None, as_json: bool) -> None:
+    from interlock.cli.session import drive, reading
+
+    async def work() -> Any:
+        async with reading(home, policies=policies) as plane:
+            return await plane.switches.history(target)
+
+    found = drive(work())
+    page(found, None, as_json, _HISTORY, [(s.target, s.before, s.state, s.by, s.comment, s.at) for s in found])
 
 
 def _set(home: Any, sets: dict[str, Any], wanted: tuple[str, str, str, str], as_json: bool) -> None:
