@@ -1,7 +1,7 @@
 # Needs only Python >= 3.11 and make. `make demo` and `make test` do all set-up themselves, in .venv.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test real redteam check lint types imports wheel bench lock clean environment
+.PHONY: help demo test real chaos redteam check lint types imports wheel bench lock clean environment
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,9 @@ test: $(VENV)/dev.stamp ## set up everything, then run the tests with coverage o
 
 real: $(VENV)/dev.stamp ## run the slow tests on real alerts, where those lie beside the repository
 	@$(BIN)/python -m pytest -m real $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## end processes, and cancel calls, at every numbered point; ARGS="-k some" is short
+	@$(BIN)/python -m pytest -m "chaos or not chaos" $(ARGS) tests/crash tests/graphs/test_nested_retries.py
 
 redteam: $(VENV)/dev.stamp ## run the attack tests, then replay AgentDojo against the gateway
 	@failed=0; $(BIN)/python -m pytest -q tests/redteam || failed=1; \

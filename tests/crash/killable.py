@@ -1,24 +1,26 @@
-"""A workflow with three writing tools and three questions, in a process that kills itself at a numbered point.
+"""A workflow with three writing tools and three questions, in a process that ends itself at a numbered point.
 
 Points lie before and after every commit, and before and after every effect; an undisturbed life counts them. Each
-life of the process does the same: start the case by its key, answer what it asks, wait for its end.
+life of the process does the same: start the case by its key, answer what it asks, wait for its end. SIGKILL ends it
+at once, SIGTERM as it ends a command.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
-import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import orjson
+import typer
 from langgraph.graph import END, START
 
 from interlock import ControlPlane, Decision, DidNotHappen, Happened, Money, Person, Workflow
+from interlock.cli.session import drive
 from interlock.oversight.inbox import Item
 from interlock.storage.committer import Committer
 from interlock.storage.transaction import SqliteTransaction
@@ -30,10 +32,10 @@ SUBJECT = "pumps"
 
 
 class Fate:
-    """Counts the points of a life, and ends it with SIGKILL at one of them; the last line of its diary says where."""
+    """Counts the points of a life, and sends a signal at one of them; the diary tells of each point."""
 
-    def __init__(self, home: Path, at: int) -> None:
-        self._at = at
+    def __init__(self, home: Path, at: int, sign: int) -> None:
+        self._at, self._sign = at, sign
         self._diary = (home / "diary.txt").open("a", encoding="utf-8")
         self._points = itertools.count(1)
 
@@ -41,7 +43,7 @@ class Fate:
         self._diary.write(f"{what}\n")
         self._diary.flush()
         if next(self._points) == self._at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._sign)
 
     def watch_commits(self) -> None:
         """From now on: a point before the commit of each batch, and one after it, named by the events in it."""
@@ -148,9 +150,8 @@ async def answer(plane: ControlPlane, item: Item, outside: Outside) -> None:
         await plane.inbox.decide(item.id, happened, by="person:op")
 
 
-async def live(home: Path, workflow: str, at: int) -> None:
+async def live(home: Path, workflow: str, fate: Fate) -> None:
     """One life, to the end of the case unless fate is quicker."""
-    fate = Fate(home, at)
     outside = Outside(home)
     async with ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", policies={"office.cedar": POLICY}) as plane:
         equip(plane, outside, fate)
@@ -180,5 +181,6 @@ async def told(plane: ControlPlane, case: Any) -> dict[str, Any]:
     }
 
 
-def main(home: Path, workflow: str, at: int) -> None:
-    asyncio.run(live(home, workflow, at))
+def main(home: Path, workflow: str, at: int, sign: int) -> None:
+    with suppress(typer.Exit):  # which is how a command ends after SIGTERM
+        drive(live(home, workflow, Fate(home, at, sign)))

@@ -26,9 +26,9 @@ class Left:
     refused: int
 
 
-def live(home: Path, workflow: str, at: int = NEVER) -> int:
+def live(home: Path, workflow: str, at: int = NEVER, sign: int = signal.SIGKILL) -> int:
     """One life; 0, or the signal that ended it as a negative number."""
-    return end_of(forked(lambda: main(home, workflow, at)))
+    return end_of(forked(lambda: main(home, workflow, at, sign)))
 
 
 def diary(home: Path) -> list[str]:
@@ -41,15 +41,15 @@ def open_calls(home: Path) -> set[tuple[str, int]]:
         return set(connection.execute("SELECT tool, attempt FROM effects WHERE status = 'intent'"))
 
 
-def lives(home: Path, workflow: str, *moments: int) -> Left:
-    """Lives that end at these points, as far as the case needs so many, and one that ends by itself."""
+def lives(home: Path, workflow: str, *moments: int, sign: int = signal.SIGKILL) -> Left:
+    """Lives that a signal ends at these points, as far as the case needs so many, and one that ends by itself."""
     home.mkdir(parents=True)
     left: set[tuple[str, int]] = set()
     for at in moments:
-        ended = live(home, workflow, at)
-        if ended == 0:
+        ended = live(home, workflow, at, sign)
+        if (home / "end.json").exists():
             break
-        assert ended == -signal.SIGKILL, diary(home)
+        assert ended == (0 if sign == signal.SIGTERM else -sign), diary(home)
         left |= open_calls(home)
     assert live(home, workflow) == 0, f"no end after {diary(home)}"
     outside = Outside(home)

@@ -181,6 +181,7 @@ WAYS = {
     "the case is cancelled": Way("alone", "cancelled", cancelled),
 }
 CELLS = [(kind, point) for kind in KINDS for point in Point]
+SOME = [(KINDS[point % len(KINDS)], point) for point in Point]
 DRAIN_S = {"drained": 60.0, "cut off": 0.001}
 
 
@@ -230,11 +231,14 @@ async def test_whatever_cancels_the_node_the_effect_happens_once_and_is_recorded
             assert bench.outside.done.total() == len(CELLS)
 
 
+@pytest.mark.parametrize("cells", [SOME, pytest.param(CELLS, marks=pytest.mark.chaos)], ids=["some", "all"])
 @pytest.mark.parametrize("how", DRAIN_S)
-async def test_a_plane_that_is_closed_meanwhile_goes_on_when_it_is_opened_again(tmp_path: Path, how: str) -> None:
+async def test_a_plane_that_is_closed_meanwhile_goes_on_when_it_is_opened_again(
+    tmp_path: Path, how: str, cells: list[tuple[str, Point]]
+) -> None:
     """As SIGTERM does it: running nodes may end, or are cancelled; effects in flight end before the database closes."""
     bench, found, last = Bench(), dict[str, list[str]](), None
-    for kind, point in [*CELLS, ("plain", None)]:
+    for kind, point in [*cells, ("plain", None)]:
         async with opened(tmp_path, bench, DRAIN_S[how]) as plane:
             if last is not None:
                 case = await plane.wait(last.id, timeout=PATIENCE_S)
@@ -244,7 +248,7 @@ async def test_a_plane_that_is_closed_meanwhile_goes_on_when_it_is_opened_again(
             if point is not None:
                 last = await closed_at(plane, bench, Disturber(point, holds=how == "cut off"), kind)
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
-    assert len(found) == len(CELLS)
+    assert len(found) == len(cells)
 
 
 async def closed_at(plane: ControlPlane, bench: Bench, disturber: Disturber, kind: str) -> Case:

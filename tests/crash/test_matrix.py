@@ -1,13 +1,18 @@
-"""kill -9 before and after every commit and every effect; the next process ends the case as if nothing had been."""
+"""kill -9 and SIGTERM before and after every commit and effect; the next process ends the case as if nothing had been.
+
+`make test` draws some of the points with a seed, `make chaos` takes all of them.
+"""
 
 from __future__ import annotations
 
 import random
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -17,7 +22,8 @@ from tests.crash.lives import Left, diary, lives
 
 pytestmark = pytest.mark.timeout(540)
 AT_ONCE = 2
-LIVES, HUNTS = 5, 8
+LIVES, HUNTS, MANY_HUNTS = 5, 3, 40
+SAMPLE = 8
 EFFECTS = [("order", SUBJECT), ("pay", SUBJECT), ("post", SUBJECT)]
 # What commits hold, each with a kill before and a kill after it.
 _ALWAYS = ["case.started", "tool.intent", "tool.outcome", "task.routed", "task.finished", "checkpoint", "inbox.opened"]
@@ -37,17 +43,25 @@ class Calm:
     homes: Path
     pool: ProcessPoolExecutor
 
-    def hunt(self, deaths: list[list[int]]) -> dict[str, list[str]]:
-        """Cases whose processes die at these points, each list in a home of its own; those that did not end right."""
+    def hunt(self, deaths: list[list[int]], sign: int = signal.SIGKILL) -> dict[str, list[str]]:
+        """Cases whose processes end at these points, each list in a home of its own; those that did not end right."""
+        homes = [Path(mkdtemp(dir=self.homes)) / "home" for _ in deaths]
         running = [
-            self.pool.submit(lives, self.homes / "-".join(map(str, moments)), self.workflow, *moments)
-            for moments in deaths
+            self.pool.submit(lives, home, self.workflow, *moments, sign=sign)
+            for home, moments in zip(homes, deaths, strict=True)
         ]
-        found = [(moments, wrong(one.result(), self.left)) for moments, one in zip(deaths, running, strict=True)]
+        found = [(moments, wrong(one.result(), self.left, sign)) for moments, one in zip(deaths, running, strict=True)]
         return {", ".join(f"{at} {self.points[at - 1]}" for at in moments): what for moments, what in found if what}
 
+    def some(self, seed: int) -> list[list[int]]:
+        """Some of the points, drawn with a seed."""
+        return [[at] for at in sorted(random.Random(seed).sample(range(1, len(self.points) + 1), SAMPLE))]
 
-def wrong(left: Left, calm: Left) -> list[str]:
+    def every(self) -> list[list[int]]:
+        return [[at] for at in range(1, len(self.points) + 1)]
+
+
+def wrong(left: Left, calm: Left, sign: int) -> list[str]:
     """In what a disturbed case differs from one that was not, beside the questions about calls without outcome."""
     found = [
         f"{name} is {value}, not {calm.end[name]}"
@@ -58,6 +72,8 @@ def wrong(left: Left, calm: Left) -> list[str]:
     asked = Counter(map(tuple, left.end["answered"])) - Counter(map(tuple, calm.end["answered"]))
     if asked != +Counter({("exception", "pay"): lost["pay"]}):
         found.append(f"people were asked {asked}, calls without outcome: {left.open_calls}")
+    if sign == signal.SIGTERM and left.open_calls:
+        found.append(f"effects in flight were cut off: {left.open_calls}")
     if left.effects != EFFECTS:
         found.append(f"outside happened {left.effects}")
     if left.refused > lost["order"]:
@@ -87,11 +103,27 @@ def test_an_undisturbed_life_does_everything_once(calm: Calm) -> None:
         assert what in points
 
 
-def test_killed_at_any_point_it_ends_the_same(calm: Calm) -> None:
-    assert calm.hunt([[at] for at in range(1, len(calm.points) + 1)]) == {}
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_at_some_points_it_ends_the_same(calm: Calm, sign: int) -> None:
+    assert calm.hunt(calm.some(seed=sign), sign) == {}
 
 
 def test_killed_again_and_again_it_ends_the_same(calm: Calm) -> None:
     """The second and later deaths fall into what the life before had left: replays, probes, questions."""
+    assert calm.hunt(again_and_again(calm, HUNTS)) == {}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_at_any_point_it_ends_the_same(calm: Calm, sign: int) -> None:
+    assert calm.hunt(calm.every(), sign) == {}
+
+
+@pytest.mark.chaos
+def test_killed_again_and_again_in_many_ways_it_ends_the_same(calm: Calm) -> None:
+    assert calm.hunt(again_and_again(calm, MANY_HUNTS)) == {}
+
+
+def again_and_again(calm: Calm, hunts: int) -> list[list[int]]:
     draw = random.Random(calm.workflow)
-    assert calm.hunt([[draw.randrange(1, len(calm.points) // 2) for _ in range(LIVES)] for _ in range(HUNTS)]) == {}
+    return [[draw.randrange(1, len(calm.points) // 2) for _ in range(LIVES)] for _ in range(hunts)]
