@@ -21,6 +21,7 @@ from interlock.oversight.escalation import opened
 from interlock.oversight.inbox import Item, separated
 from interlock.oversight.items import given_by
 from interlock.oversight.need import with_approvals
+from interlock.oversight.participants import informed
 from interlock.oversight.policy import Edition
 from interlock.oversight.replay import Answer, answer_of, recorded
 from interlock.oversight.shadow import difference, step_of, unharmed
@@ -41,7 +42,6 @@ class _Question:
     request: Request
     action: Mapping[str, Any]
     effect: str
-    excluded: list[str]
     task: str
     named: bool
 
@@ -105,8 +105,15 @@ async def _answer(here: Here, gate: ApprovalSpec, asked: _Question, performance:
 
 
 async def _asked_now(here: Here, gate: ApprovalSpec, asked: _Question, stage: int) -> _Round:
-    granted = await _granted(here, asked)
-    request, policies = with_approvals(asked.request, _counts(granted)), here.drive.services.policies.edition
+    """Without anybody's help first; people are looked up only where they are asked."""
+    policies = here.drive.services.policies.edition
+    said = answer_of(policies, asked.request, gate=gate.needed)
+    if said.decision != "asked" and not stage:
+        return _Round(policies, asked.request, [], said, stage)
+    case, db = here.drive.case, here.drive.services.db
+    known = await db.read(lambda tx: informed(tx, asked.request, case.tenant, case.case_id, policies))
+    granted = await _granted(here, asked, known)
+    request = with_approvals(known, _counts(granted))
     return _Round(policies, request, granted, answer_of(policies, request, gate=gate.needed), stage)
 
 
@@ -120,11 +127,11 @@ def _refusal(closed: list[Item]) -> _Ended | None:
     return None
 
 
-async def _granted(here: Here, asked: _Question) -> list[Item]:
+async def _granted(here: Here, asked: _Question, request: Request) -> list[Item]:
     """The approvals of this visit that still hold: each is asked of the policies again."""
     case, action = here.drive.case, str(asked.action["digest"])
     found = await here.drive.services.inbox.granted(
-        asked.request, case_id=case.case_id, effect_key=asked.effect, digest=action, tenant=case.tenant
+        request, case_id=case.case_id, effect_key=asked.effect, digest=action, tenant=case.tenant
     )
     return [item for item in found.items if item.effect_key == asked.effect]
 
@@ -148,7 +155,8 @@ def _item(here: Here, gate: ApprovalSpec, asked: _Question, now: _Round) -> Item
     """The next question: for the first authority of which approvals are missing."""
     services, case, counts = here.drive.services, here.drive.case, _counts(now.granted)
     authority = next(name for name, count in now.said.need.items() if count > counts.get(name, 0))
-    excluded = separated(asked.excluded, {one for item in now.granted for one in item.deciders})
+    prepared = now.request.context["preparers"]
+    excluded = separated(case.requester, prepared, {one for item in now.granted for one in item.deciders})
     due, chain = opened(gate.deadlines, here.now(), services.actors.people())
     item = Item(
         # Counted by what was asked: an approval that no longer holds has an item all the same.
@@ -239,8 +247,7 @@ async def _question(
     complete = services.policies.complete_context(gate.action, context)
     request = Request(gate.action, case.requester, roles, context=complete)
     action = await _call(here, gate, state, seen, named) or _own_action(here, gate, shown, money)
-    excluded = separated(case.requester, apart)
-    return _Question(request, action, effect, excluded, gate.name, gate.call is not None)
+    return _Question(request, action, effect, gate.name, gate.call is not None)
 
 
 def _own_action(here: Here, gate: ApprovalSpec, shown: dict[str, Any], money: Money | None) -> dict[str, Any]:

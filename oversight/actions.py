@@ -34,7 +34,8 @@ class ActionSpec:
 class Request:
     """One question. `principal` is an actor id; `context` is complete (see `complete_context`).
 
-    `limit` is the person's own limit in minor units, for `approve:` actions only.
+    `limit` is the person's own limit in minor units, for `approve:` actions only; `acted` is what persons have done in
+    the case and in related ones, where a policy on who may approve asks.
     """
 
     action: str
@@ -43,6 +44,7 @@ class Request:
     system: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
     limit: int = 0
+    acted: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ _BASE: dict[str, CedarType] = {
 }
 _TRACED: dict[str, CedarType] = {"trusted": STRINGS, "known": STRINGS}
 _GATE: dict[str, CedarType] = {"authority": STRING, "approved": LONG}
-APPROVE_TYPES: dict[str, CedarType] = {"authority": STRING, "excluded": {"type": "Set", "element": _PERSON}}
+APPROVE_TYPES: dict[str, CedarType] = {
+    "authority": STRING, "excluded": {"type": "Set", "element": _PERSON}, "acted": STRINGS,
+}  # fmt: skip
 _NEUTRAL: dict[str, Any] = {"Boolean": False, "Long": 0, "String": "", "Set": []}
 _EARLIER = ("history", "counts", "repeats", "totals.by_system", "totals.tenant")
 _TRUSTED = frozenset({"input", "registry", "person", "output"})

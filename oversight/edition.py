@@ -11,6 +11,7 @@ from interlock.ids import Reason, digest
 from interlock.oversight.actions import APPROVE, BUILTINS, ActionSpec, Request, Verdict
 from interlock.oversight.actors import Person
 from interlock.oversight.contexts import complete_context, person_entities
+from interlock.oversight.duties import fitting
 from interlock.oversight.explain import Explainer
 from interlock.oversight.need import approval_request, candidates, kept_apart, need, separated
 from interlock.oversight.reach import dead_rules
@@ -62,6 +63,7 @@ class Edition:
         names = {spec.name for spec in binding.actions}
         specs = [*binding.actions, *(spec for spec in BUILTINS if spec.name not in names)]
         statements, problems = self._read()
+        statements = fitting(statements, {spec.name for spec in specs if spec.effect == "gate"})
         known = {OPERATOR, *binding.authorities}
         self.actions = actions_of(specs, known)
         if self._shipped:
@@ -149,7 +151,10 @@ class Edition:
         if {giver.id, taker.id} & set(barred) or not self.who(request, authority, [giver], barred):
             return False
         given = approval_request(request, authority, giver, barred)
-        asked = replace(given, principal=taker.id, roles=taker.all_roles | {authority})
+        # Both count: neither may do through the other what they have to leave alone.
+        acted = sorted({*given.context["acted"], *request.acted.get(taker.id, ())})
+        context = {**given.context, "acted": acted}
+        asked = replace(given, principal=taker.id, roles=taker.all_roles | {authority}, context=context)
         outcome = self._slices[APPROVE + request.action].ask(asked)
         # Not every permit knows the taker, as one that names the giver; a forbid that matches always counts.
         return outcome.allowed or not (outcome.matched or outcome.errors)

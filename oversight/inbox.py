@@ -16,9 +16,10 @@ from interlock.oversight.actions import Request
 from interlock.oversight.actors import Actors
 from interlock.oversight.custody import Custody
 from interlock.oversight.eligibility import as_approval, expired
-from interlock.oversight.items import AGAIN, STATUSES, Decision, Item, Kind, check_output
+from interlock.oversight.items import AGAIN, STATUSES, YES, Decision, Item, Kind, check_output
 from interlock.oversight.need import separated
 from interlock.oversight.pages import Page, check_choice, check_limit, position
+from interlock.oversight.participants import informed, preparers
 from interlock.oversight.policy import Edition, Policies
 from interlock.storage.claim import Apply
 from interlock.storage.database import Database, Reader, Transaction
@@ -191,6 +192,7 @@ class Inbox(Custody):
         answer = rows.Answer(decision, by, at, comment or decision.why, version, status, over)
 
         def apply(tx: Transaction) -> Item:
+            self._check_apart(tx, item, decision, by, request)
             settled, first = rows.settle(tx, item, answer)
             if first:
                 told = (
@@ -202,6 +204,19 @@ class Inbox(Custody):
         async with self._refusing(item, by):  # another stage was decided by the same person
             return await asyncio.shield(self._commit(apply))
         raise AssertionError("unreachable")
+
+    def _check_apart(self, tx: Transaction, item: Item, decision: Decision, by: str, request: Request | None) -> None:
+        """Who has worked on the case since the question was asked does not answer it. Raises NotAuthorized."""
+        if not item.effect_key or item.kind == "task":
+            return
+        edition, worked = self._policies.edition, preparers(tx, item.tenant, item.case_id)
+        now = informed(tx, request, item.tenant, item.case_id, edition) if request is not None else None
+        acted = now is not None and request is not None and now.acted != request.acted
+        if worked.isdisjoint({by, decision.acting_for}) and not acted:
+            return
+        apart = replace(item, excluded=separated(item.excluded, worked))
+        asked = as_approval(apart) if item.stuck and decision.kind in YES and decision.digest != AGAIN else apart
+        self._eligibility.check(asked, self._eligibility.person(by), now)
 
     # --- using -----------------------------------------------------------------------------------------------------
 

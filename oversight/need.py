@@ -116,6 +116,7 @@ def candidates(people: Iterable[Person], authority: str, excluded: Iterable[str]
 
 def approval_request(request: Request, authority: str, person: Person, excluded: Iterable[str]) -> Request:
     """The question whether this person may approve that request under this authority."""
-    context = {**request.context, "authority": authority, "excluded": person_entities(excluded)}
+    acted = sorted(request.acted.get(person.id, ()))
+    context = {**request.context, "authority": authority, "excluded": person_entities(excluded), "acted": acted}
     limit = person.limit(authority, str(request.context.get("currency", "")))
     return Request(APPROVE + request.action, person.id, person.all_roles, request.system, context, limit)

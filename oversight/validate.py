@@ -136,9 +136,11 @@ def _untested(statement: Statement, actions: Mapping[str, Action]) -> Iterator[P
 def history_problems(statements: Iterable[Statement], actions: Mapping[str, Action]) -> list[Problem]:
     """Tools in `context.history` that are not registered, and looks at earlier calls where no tool is called."""
     tools = [name for name, action in actions.items() if name == action.spec.name and action.spec.effect in _CALLS]
+    gates = {name for name, action in actions.items() if name == action.spec.name and action.spec.effect == "gate"}
     found: list[Problem] = []
     for statement in statements:
-        unknown = sorted(_tools_asked(statement.node.clauses) - set(tools))
+        asked = _tools_asked(statement.node.clauses)
+        unknown = sorted({name for leaf, name in asked if name not in tools and not (leaf == "own" and name in gates)})
         found += [statement.problem(f"no tool {name!r}", did_you_mean(name, tools), near=name) for name in unknown]
         matched = _matched(statement, actions)
         looks = any(earlier_in(action.context, paths_read([statement.node])) for action in matched)
@@ -148,13 +150,13 @@ def history_problems(statements: Iterable[Statement], actions: Mapping[str, Acti
     return found
 
 
-def _tools_asked(clauses: object) -> set[str]:
-    """The names that are looked for in `context.history`."""
-    asked: set[str] = set()
+def _tools_asked(clauses: object) -> set[tuple[str, str]]:
+    """The names that are looked for in `context.history`, each with the attribute of it."""
+    asked: set[tuple[str, str]] = set()
     for node in walk(clauses):
         path = path_of(node.left) if isinstance(node, pst.BinaryOp) and node.op.startswith("contains") else None
         if path and path[:2] == ["context", "history"]:
-            asked |= {literal.value for literal in walk(node.right) if isinstance(literal, pst.StringLit)}
+            asked |= {(path[-1], literal.value) for literal in walk(node.right) if isinstance(literal, pst.StringLit)}
     return asked
 
 

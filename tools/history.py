@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.clock import iso
 from interlock.ids import canonical
+from interlock.oversight.participants import acts
 from interlock.tools.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -68,7 +69,15 @@ def _own(reader: Reader, attempt: Attempt, leaf: str, read: Iterable[str]) -> li
     """What the same actor has called before, in the case or with the counterparty."""
     where = attempt.site.case_id if leaf == "own" else attempt.counterparty
     rows = reader.rows(_OWN[leaf], (attempt.site.tenant, where, attempt.site.actor, attempt.effect_key))
-    return sorted({row["tool"] for row in rows if where}.union(read if leaf == "own" else ()))
+    found = {row["tool"] for row in rows if where}
+    return sorted(found.union(read, _acted(reader, attempt)) if leaf == "own" else found)
+
+
+def _acted(reader: Reader, attempt: Attempt) -> Iterable[str]:
+    """What a person has called before, or decided as a gate, also in related cases."""
+    site = attempt.site
+    person = site.actor.startswith("person:")
+    return acts(reader, site.tenant, site.case_id).get(site.actor, ()) if person else ()
 
 
 def _sum(reader: Reader, attempt: Attempt, name: str, period: str, at: datetime) -> int:

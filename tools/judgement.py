@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from interlock.oversight.inbox import Granted, Inbox, Item, separated
 from interlock.oversight.items import given_by
 from interlock.oversight.limits import Limits
 from interlock.oversight.need import owner_id, with_approvals
+from interlock.oversight.participants import informed
 from interlock.oversight.policy import Policies, Request, Verdict
 from interlock.oversight.switches import Switch, Switches
 from interlock.tools.attempt import Attempt, Held, Refused, refused
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Judge"]
 
 Recall = Callable[[], Recent]
-# Persons who called tools in a case have worked on it, whatever task they did it in.
-_CALLERS = "SELECT DISTINCT actor FROM effects WHERE tenant = ? AND case_id = ? AND actor LIKE 'person:%'"
 
 
 class Judge:
@@ -183,11 +182,12 @@ class Judge:
 
     async def _asked(self, attempt: Attempt, verdict: Verdict) -> Item | None:
         """A denied request: None when the approvals that are there permit it, else the next question."""
-        policies = attempt.policies
-        assert attempt.request is not None, "decided before"
-        wanted = policies.need(attempt.request)
+        policies, asked, site = attempt.policies, attempt.request, attempt.site
+        assert asked is not None, "decided before"
+        wanted = policies.need(asked)
         if not wanted:
             raise Refused(*verdict.reasons)
+        attempt.request = await self._db.read(lambda tx: informed(tx, asked, site.tenant, site.case_id, policies))
         granted = await self._granted(attempt, attempt.request)
         if granted.items:
             attempt.request = with_approvals(attempt.request, granted.approvals)
@@ -198,8 +198,7 @@ class Judge:
             attempt.used = []
         if not wanted:
             raise Refused(*attempt.reasons)
-        callers = await self._db.read(lambda tx: tx.rows(_CALLERS, (attempt.site.tenant, attempt.site.case_id)))
-        return self._question(attempt, wanted, granted, [row["actor"] for row in callers])
+        return self._question(attempt, wanted, granted)
 
     async def _granted(self, attempt: Attempt, request: Request) -> Granted:
         site = attempt.site
@@ -207,13 +206,13 @@ class Judge:
             request, case_id=site.case_id, effect_key=attempt.effect_key, digest=attempt.digest, tenant=site.tenant
         )
 
-    def _question(self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted, callers: Iterable[str]) -> Item:
+    def _question(self, attempt: Attempt, wanted: Mapping[str, int], granted: Granted) -> Item:
         """The open item of this call, or the next one: for the first authority of which approvals are missing."""
         for item in attempt.items:
             if item.open and item.grants and item.digest == attempt.digest:
                 return item
         authority = next(name for name, count in wanted.items() if count > granted.approvals.get(name, 0))
-        excluded = separated(self._excluded(attempt, granted), callers)
+        excluded = self._excluded(attempt, granted)
         assert attempt.request is not None, "decided before"
         due, chain = opened(attempt.site.asking, self._clock.now(), self._actors.people())
         item = _item(attempt, authority, dict(wanted), excluded)
@@ -226,8 +225,10 @@ class Judge:
 
     def _excluded(self, attempt: Attempt, granted: Granted) -> list[str]:
         """Requester, preparers, the actor itself, the owner of the agent, and earlier approvers."""
+        assert attempt.request is not None, "decided before"
         site, earlier = attempt.site, {one for item in granted.items for one in item.deciders}
-        return separated(site.requester, site.actor, site.preparers, owner_id(attempt.actor.owner), earlier)
+        prepared = attempt.request.context["preparers"]
+        return separated(site.requester, site.actor, prepared, owner_id(attempt.actor.owner), earlier)
 
 
 def _sums_as_context(totals: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -327,7 +327,7 @@ def _request(attempt: Attempt, decision: str, reasons: list[Reason], item: Item 
         return None
     site, origins = attempt.site, {arg: sorted(found) for arg, found in attempt.origins.items()}
     context = {
-        "workflow": site.workflow, "requester": site.requester, "preparers": sorted(site.preparers),
+        "workflow": site.workflow, "requester": site.requester, "preparers": attempt.request.context["preparers"],
         "autonomy": site.autonomy, "origins": origins,
     }  # fmt: skip
     return recorded(
