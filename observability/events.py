@@ -71,5 +71,6 @@ EVENTS: dict[str, Kind] = {
     "access.denied": _kind("what why"),
     "payload.erased": _kind("hashes why"),
     "ledger.archived": _kind("first last hash file"),
-    "seal.made": _kind("seq hash key_id"),
+    # Since version 2 with the seal before it, and what of each tenant and case lies between: see `verify.py`.
+    "seal.made": _kind("seq hash key_id since parts", version=2),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,11 +12,12 @@ import orjson
 from interlock import errors
 from interlock.clock import Clock, iso, moment
 from interlock.ids import digest
-from interlock.observability import erasing
+from interlock.observability import archives, erasing
+from interlock.observability.archives import Archive
 from interlock.observability.events import EVENTS, Kind
 from interlock.observability.seal import Proof
 from interlock.observability.verification import Report, verify
-from interlock.storage.chain import Event
+from interlock.storage.chain import STREAM, Event
 from interlock.storage.claim import CLAIM, Claim
 from interlock.storage.database import Database, Reader, Row, Transaction
 
@@ -31,6 +33,8 @@ _EXPORT = (
 )
 _LIVE = " AND l.seq > coalesce((SELECT max(a.seq) FROM archives a WHERE a.tenant = '' AND a.stream = l.stream), 0)"
 _STRETCH = " AND l.stream = ? AND l.seq <= ?"
+_CASE_OF = " OR (l.tenant = ? AND l.case_id = ?)"
+_LAST_SEAL = "SELECT max(seq) AS seq FROM seals WHERE tenant = '' AND stream = ?"
 _COUNTS = "SELECT case_id, count(*) AS n FROM ledger WHERE tenant = ? GROUP BY case_id"
 
 
@@ -114,6 +118,36 @@ class Ledger:
         async for event in self._read(_EXPORT.format(filters=_STRETCH), (stream, after), (stream, last)):
             yield event
 
+    async def part(self, tenant: str, case_id: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """All events of a tenant, or of one case, with what proves that none is missing: a `proof` first, then events
+        and seals up to the last seal, archives included. A case begins with the seal before it.
+
+        Raises NotFound when there is no such event, DatabaseCorrupt when an archive or a payload cannot be read.
+        """
+        since, begun = 0, case_id is None
+        if begun:
+            yield _proof(tenant, None, since)
+        async for event in self._with_seals(tenant, case_id):
+            if not begun and event["type"] != "seal.made":
+                begun = True
+                yield _proof(tenant, case_id, since)
+            if begun:
+                yield event
+            since = event["seq"]
+        if not begun:
+            raise errors.NotFound(f"no sealed event of case {case_id!r}", "a seal follows in a minute, or at the end")
+
+    async def _with_seals(self, tenant: str, case_id: str | None) -> AsyncIterator[dict[str, Any]]:
+        """Events of a part and all seals, from the beginning to the last seal."""
+        left, last = await self._db.read(_left)
+        for one in left:
+            for event in await asyncio.to_thread(_archived, self.proof, one, tenant, case_id):
+                yield event
+        wanted, whose = (" OR l.tenant = ?", [tenant]) if case_id is None else (_CASE_OF, [tenant, case_id])
+        sql = _EXPORT.format(filters=f"{_STRETCH} AND (l.type = 'seal.made'{wanted})")
+        async for event in self._read(sql, (STREAM, left[-1].seq if left else 0), [STREAM, last, *whose]):
+            yield event
+
     async def _read(self, sql: str, after: tuple[str, int], params: Sequence[Any]) -> AsyncIterator[dict[str, Any]]:
         while rows := await self._db.read(_page(sql, after, params)):
             for row in rows:
@@ -152,12 +186,35 @@ class Ledger:
 
         return await self._db.commit(unit)
 
-    def erased(
-        self, tenant: str, case_id: str | None, hashes: Sequence[str], *, by: str, why: str, at: str
-    ) -> Event:
+    def erased(self, tenant: str, case_id: str | None, hashes: Sequence[str], *, by: str, why: str, at: str) -> Event:
         """What the chain says of payloads that were erased: without it they would be missing."""
         data = {"hashes": list(hashes), "why": why}
         return self.event("payload.erased", tenant=tenant, case_id=case_id, actor=by, data=data, at=at)
+
+
+def _proof(tenant: str, case_id: str | None, since: int) -> dict[str, Any]:
+    return {"proof": {"stream": STREAM, "tenant": tenant, "case_id": case_id, "since": since}}
+
+
+def _left(reader: Reader) -> tuple[list[Archive], int]:
+    """The archives, and the number of the last seal."""
+    left, row = archives.listed(reader, STREAM), reader.row(_LAST_SEAL, (STREAM,))
+    return left, (row["seq"] if row else None) or (left[-1].seq if left else 0)
+
+
+def _archived(proof: Proof | None, archive: Archive, tenant: str, case_id: str | None) -> list[dict[str, Any]]:
+    """The events of a part, and the seals, of an archive."""
+    if proof is None:
+        raise errors.ConfigurationError("it is not known where the archives are", "open the plane of the home")
+    try:
+        events = [orjson.loads(line) for line in archives.read(proof.archives, archive)]
+    except (OSError, ValueError) as exc:
+        raise errors.DatabaseCorrupt(f"{archive.file} cannot be read: {exc}", "run `interlock audit verify`") from exc
+    return [
+        event
+        for event in events
+        if event["type"] == "seal.made" or (event["tenant"] == tenant and case_id in (None, event["case_id"]))
+    ]
 
 
 def _kind(type_: str, data: Mapping[str, Any]) -> Kind:

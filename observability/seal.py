@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,6 +26,7 @@ __all__ = ["Proof", "Seal", "Signer", "append", "rotate", "sync"]
 
 _KEY = "seal.pem"
 _PUBLIC = "seal_keys"
+_TAIL = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -100,17 +103,30 @@ def rotate(proof: Proof) -> str:
 
 
 def append(file: Path, seals: Iterable[Seal]) -> None:
-    """Add seals to an anchor file, a line each, durable when this returns. A torn last line is left and ended."""
+    """Add seals to an anchor file, a line each, durable when this returns. A torn last line is left and ended.
+
+    Whatever another process added meanwhile is not added again. Raises StorageError when the last line is no seal.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = b"".join(orjson.dumps(seal._asdict()) + b"\n" for seal in seals)
     with file.open("a+b") as stream:
-        end = stream.seek(0, os.SEEK_END)
-        stream.seek(max(end - 1, 0))
-        torn = end > 0 and stream.read(1) != b"\n"
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        last, torn = _end(stream)
+        lines = b"".join(orjson.dumps(seal._asdict()) + b"\n" for seal in seals if seal.seq > last)
         stream.write(b"\n" + lines if torn else lines)
         stream.flush()
         os.fsync(stream.fileno())
     sync(file.parent)
+
+
+def _end(stream: BinaryIO) -> tuple[int, bool]:
+    """The number of the last whole seal, and whether a torn line follows it."""
+    stream.seek(max(stream.seek(0, os.SEEK_END) - _TAIL, 0))
+    *whole, torn = stream.read().split(b"\n")
+    ends = [line for line in whole if line.endswith(b"}")]
+    try:
+        return (orjson.loads(ends[-1])["seq"] if ends else 0), bool(torn)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise errors.StorageError(f"the end of {stream.name} is no seal", "run `interlock audit verify`") from exc
 
 
 def _load(file: Path) -> Ed25519PrivateKey:

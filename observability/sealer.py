@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import orjson
 
@@ -13,7 +15,7 @@ from interlock import errors
 from interlock.clock import Clock, iso
 from interlock.observability.ledger import Ledger
 from interlock.observability.seal import Proof, Seal, Signer, append
-from interlock.observability.verify import Bad, read_anchor
+from interlock.observability.verify import Bad, part_name, part_of, read_anchor
 from interlock.settings import Settings
 from interlock.storage.chain import STREAM
 from interlock.storage.database import Database, Reader, Transaction
@@ -26,7 +28,12 @@ _LAST = "SELECT seq, hash, type FROM ledger WHERE stream = ? ORDER BY seq DESC L
 _HEAD = "SELECT seq FROM heads WHERE tenant = '' AND stream = ?"
 _SAVE = "INSERT INTO seals (tenant, stream, seq, hash, at, key_id, signature) VALUES ('', ?, ?, ?, ?, ?, ?)"
 _NEWER = "SELECT stream, seq, hash, at, key_id, signature FROM seals WHERE tenant = '' AND seq > ? ORDER BY seq"
-_SEALED = "SELECT max(seq) AS seq FROM seals WHERE tenant = '' AND stream = ?"
+# What was sealed before may have left for an archive since then.
+_SEALED = (
+    "SELECT max(seq) AS seq FROM (SELECT seq FROM seals WHERE tenant = '' AND stream = ?1"
+    " UNION ALL SELECT seq FROM archives WHERE tenant = '' AND stream = ?1)"
+)
+_SINCE = "SELECT tenant, case_id, hash FROM ledger WHERE stream = ? AND seq > ? ORDER BY seq"
 
 
 class Sealer:
@@ -103,7 +110,11 @@ class Sealer:
         head = tx.row(_LAST, (STREAM,))
         if head is None or head["type"] == "seal.made":
             return None
-        data = {"seq": head["seq"], "hash": head["hash"], "key_id": signer.key_id}
+        since = _sealed_to(tx)
+        data = {
+            "seq": head["seq"], "hash": head["hash"], "key_id": signer.key_id, "since": since,
+            "parts": _parts(tx.values(_SINCE, (STREAM, since))),
+        }  # fmt: skip
         tx.append(self._ledger.event("seal.made", tenant=self._tenant, data=data, at=at))
         made = tx.row(_LAST, (STREAM,))
         assert made is not None, "appended just now"
@@ -159,5 +170,20 @@ async def _give(command: Sequence[str], content: bytes, seconds: float) -> None:
 
 
 def _unsealed(tx: Reader) -> int:
-    head, sealed = tx.row(_HEAD, (STREAM,)), tx.row(_SEALED, (STREAM,))
-    return (head["seq"] if head else 0) - ((sealed["seq"] if sealed else None) or 0)
+    head = tx.row(_HEAD, (STREAM,))
+    return (head["seq"] if head else 0) - _sealed_to(tx)
+
+
+def _sealed_to(tx: Reader) -> int:
+    row = tx.row(_SEALED, (STREAM,))
+    return (row["seq"] if row else None) or 0
+
+
+def _parts(rows: Iterable[tuple[str, str | None, str]]) -> dict[str, list[Any]]:
+    """What of each tenant and of each case is among these rows, so that an export of it can prove that it is whole."""
+    hashes: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for tenant, case_id, link in rows:
+        hashes[tenant, None].append(link)
+        if case_id is not None:
+            hashes[tenant, case_id].append(link)
+    return {part_name(*whose): part_of(some) for whose, some in hashes.items()}

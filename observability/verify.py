@@ -8,15 +8,19 @@ A line of an export is one event: the fields of FIELDS, `data` (null once erased
   payload_hash and prev; prev is the hash of the event before it, 64 zeros at first; seq counts from 1 without a gap.
 - The signature is Ed25519 over the JSON list ["interlock.seal", stream, seq, hash, at, key_id] of the seal.made event.
 - An anchor file holds a seal per line, as {stream, seq, hash, at, key_id, signature}, and each is in the export.
+- An export of one tenant or case begins with {"proof": {stream, tenant, case_id, since}} and holds, besides its events,
+  every seal.made after number `since`. Each says in `since` which seal came before it, and in `parts` how many events
+  of each tenant and case lie between, with the SHA-256 of the JSON list of their hashes; `part_name` names a part.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +31,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 __all__ = [
-    "NAMED", "Bad", "Chain", "Result", "Seal", "check", "check_files", "key_id", "read_anchor", "read_event",
-    "read_keys", "signed",
+    "NAMED", "Bad", "Chain", "Part", "Result", "Seal", "check", "check_files", "key_id", "part_name", "part_of",
+    "read_anchor", "read_event", "read_keys", "signed",
 ]  # fmt: skip
 
 GENESIS = "0" * 64
@@ -87,6 +91,17 @@ def signed(stream: str, seq: int, hash: str, at: str, key_id: str) -> bytes:
 def key_id(key: Ed25519PublicKey) -> str:
     """The first 16 hex digits of the SHA-256 of the raw public key."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
+def part_name(tenant: str, case_id: str | None = None) -> str:
+    """What seals call the events of a tenant, or of a case of it: it tells others nothing."""
+    named = ["interlock.part", tenant] if case_id is None else ["interlock.part", tenant, case_id]
+    return hashlib.sha256(orjson.dumps(named)).hexdigest()
+
+
+def part_of(hashes: Sequence[str]) -> list[Any]:
+    """How many events these are, and the SHA-256 of the list of their hashes."""
+    return [len(hashes), hashlib.sha256(orjson.dumps(list(hashes))).hexdigest()]
 
 
 def read_keys(texts: Iterable[bytes]) -> dict[str, Ed25519PublicKey]:
@@ -219,6 +234,52 @@ class Chain:
         self.anchored = {seq: seal for seq, seal in self.anchored.items() if seq <= last}
 
 
+class Part(Chain):
+    """The events of one tenant or case, with all seals of the chain: they say whether any is missing, or too many."""
+
+    def __init__(self, proof: Mapping[str, Any], keys: Keys) -> None:
+        if type(proof["since"]) is not int:
+            raise Bad(1, "where it begins cannot be read")
+        super().__init__(keys, stream=proof["stream"], seq=proof["since"])
+        self.tenant, self.case_id, self.since = proof["tenant"], proof["case_id"], proof["since"]
+        self.name, self.hashes = part_name(self.tenant, self.case_id), list[str]()
+
+    def _begin(self, row: Mapping[str, Any]) -> None:
+        """Where it begins was said before."""
+
+    def _follow(self, row: Mapping[str, Any]) -> None:
+        """Events of others lie between; what they are is no part of this."""
+        seq = row["seq"]
+        if row["stream"] != self.stream or type(seq) is not int or seq <= self.seq:
+            raise Bad(self.seq + 1, "an event is not in its place")
+        fields = [row[name] for name in FIELDS]
+        self.seq, self.hash = seq, row["hash"]
+        if hashlib.sha256(orjson.dumps([*fields, row["payload_hash"], row["prev"]])).hexdigest() != self.hash:
+            raise Bad(seq, "the event was changed")
+        if row["type"] == "seal.made":
+            return
+        if row["tenant"] != self.tenant or self.case_id not in (None, row["case_id"]):
+            raise Bad(seq, "it is an event of somebody else")
+        self.hashes.append(self.hash)
+        self.events += 1
+
+    def _sealed(self, row: Mapping[str, Any]) -> None:
+        super()._sealed(row)
+        said = row["data"]
+        if "parts" not in said:
+            raise Bad(self.seq, "its seal says nothing of parts: it was made by an older version")
+        if (said["since"], said["seq"]) != (self.since, self.seq - 1):
+            raise Bad(self.since + 1, "a seal is missing")
+        if said["parts"].get(self.name, part_of([])) != part_of(self.hashes):
+            raise Bad(self.since + 1, f"between the seals {self.since} and {self.seq} events are missing, or too many")
+        self.since, self.hashes = self.seq, []
+
+    def finish(self) -> None:
+        super().finish()
+        if self.hashes or not self.sealed:
+            raise Bad(self.seq, "it does not end with a seal")
+
+
 def check(
     lines: Iterable[bytes],
     keys: Keys,
@@ -232,9 +293,16 @@ def check(
     """
     chain = Chain(keys, partial=partial, last=last)
     try:
+        first, rest = _first(lines)
+        if first is not None and "proof" in first:
+            chain = Part(first["proof"], keys)
+        elif first is not None:
+            rest = itertools.chain([orjson.dumps(first)], rest)
         for seal in [] if anchor is None else read_anchor(anchor, keys):
             chain.anchored[seal.seq], chain.anchor_end = seal, seal.seq
-        for line in lines:
+        if isinstance(chain, Part):
+            chain.anchored = {seq: seal for seq, seal in chain.anchored.items() if seq > chain.since}
+        for line in rest:
             chain.take(read_event(line, chain.seq + 1))
         chain.finish()
     except Bad as bad:
@@ -243,6 +311,13 @@ def check(
         why = f"a field is missing or of the wrong kind ({type(exc).__name__})"
         return Result(False, chain.events, chain.sealed, chain.seq + 1, why)
     return Result(True, chain.events, chain.sealed)
+
+
+def _first(lines: Iterable[bytes]) -> tuple[Any, Iterator[bytes]]:
+    """The first line, read, and the others."""
+    rest = iter(lines)
+    line = next(rest, None)
+    return None if line is None else read_event(line, 1), rest
 
 
 def read_event(line: bytes, seq: int) -> dict[str, Any]:

@@ -56,14 +56,22 @@ def export(
     home: Home = DEFAULT_HOME,
     case: Annotated[str | None, typer.Option("--case", help="Of this case only.")] = None,
     since: Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601).")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Of this tenant; else of the plane's own.")] = None,
+    proof: Annotated[
+        bool, typer.Option("--proof", help="With all seals, so that `verify --export` can tell whether it is whole.")
+    ] = False,
     policies: Policies = None,
 ) -> None:
     """Events as JSON lines on stdout."""
     from interlock.cli.session import drive, reading
 
+    if proof and since is not None:
+        raise typer.BadParameter("a proof is of all events: leave --since away")
+
     async def work() -> None:
         async with reading(home, policies=policies) as plane:
-            await lines(plane.ledger.export(case, since, plane.tenant))
+            whose = tenant or plane.tenant
+            await lines(plane.ledger.part(whose, case) if proof else plane.ledger.export(case, since, whose))
 
     drive(work())
 
