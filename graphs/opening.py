@@ -14,9 +14,10 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from interlock import errors
 from interlock.agents.models import Models
-from interlock.clock import Clock
+from interlock.clock import Clock, SystemClock
 from interlock.context.context import Context
 from interlock.graphs.services import Services
+from interlock.ids import check_name
 from interlock.observability import trace
 from interlock.observability.ledger import Ledger
 from interlock.observability.seal import Proof
@@ -50,6 +51,25 @@ class Options:
     home: Path | None
     read_only: bool = False
     shadow: Any = None
+
+    @classmethod
+    def of(
+        cls, url: str, *, policies: Any, shadow: Any, clock: Clock | None, engine: str, tenant: str,
+        settings: Settings | None, read_only: bool,
+    ) -> Options:  # fmt: skip
+        """Checked, and made complete from the settings. Raises ConfigurationError."""
+        if engine != "embedded":
+            raise errors.ConfigurationError(f"there is no engine {engine!r}", 'use engine="embedded"')
+        if not isinstance(url, str):
+            raise errors.ConfigurationError(f"{url!r} is no database URL", "write sqlite:///PATH or :memory:")
+        if clock is not None and not (hasattr(clock, "now") and hasattr(clock, "sleep_until")):
+            raise errors.ConfigurationError(f"{clock!r} is no clock", "give it now() and async sleep_until(t)")
+        check_name(tenant)
+        home = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
+        settings = settings or Settings.load(home)
+        policies = settings.policies if policies is None else policies
+        shadow = settings.shadow if shadow is None and not read_only else shadow
+        return cls(url, policies, clock or SystemClock(), settings, tenant, home, read_only, shadow)
 
 
 async def open_services(options: Options, stack: AsyncExitStack) -> Services:

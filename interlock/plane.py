@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -17,12 +16,12 @@ from langchain_core.runnables import RunnableConfig
 from interlock import clock as clocks
 from interlock import errors
 from interlock.agents.agent import Agent
-from interlock.graphs import adhoc, cases, guest, starting, steering
+from interlock.graphs import adhoc, guest, starting
+from interlock.graphs.case_desk import CaseDesk
 from interlock.graphs.cases import Case
 from interlock.graphs.commands import commands
 from interlock.graphs.compiled import GovernedGraph, Visit
 from interlock.graphs.desk import ContextDesk, DelegationDesk, InboxDesk, SwitchDesk
-from interlock.graphs.drive import CaseInfo
 from interlock.graphs.engine.embedded import EmbeddedEngine
 from interlock.graphs.engine.lock import EngineLock
 from interlock.graphs.engine.remote import CommandServer
@@ -40,11 +39,10 @@ from interlock.graphs.retention import Retention
 from interlock.graphs.services import Services
 from interlock.graphs.tenants import Tenants
 from interlock.graphs.workflow import Workflow
-from interlock.ids import check_name
 from interlock.observability.ledger import Ledger
 from interlock.observability.metrics import Metrics
 from interlock.oversight.actors import Actor
-from interlock.oversight.pages import Page, check_choice, check_limit, position
+from interlock.oversight.pages import Page
 from interlock.oversight.policy import Policies
 from interlock.settings import Settings
 from interlock.tools.contract import ToolResult
@@ -90,7 +88,10 @@ class ControlPlane:
         self._read_only = options.read_only
         self._beginning = asyncio.Lock()
         self._bound = self._told = self._started = self._closed = False
-        services.start_child = self._start_child
+        self._cases = CaseDesk(
+            services, self.registry, self._engine, self._tenants, self._begin, read_only=options.read_only
+        )
+        services.start_child = self._cases.start_child
         for policies in filter(None, (services.policies, services.policies.shadow)):
             policies.tell = partial(tell_edition, services, options.tenant, policies)
         services.policies.past = services.ledger.export
@@ -115,19 +116,11 @@ class ControlPlane:
 
         Raises DatabaseLocked when another engine holds it, StorageError, ConfigurationError.
         """
-        if engine != "embedded":
-            raise errors.ConfigurationError(f"there is no engine {engine!r}", 'use engine="embedded"')
-        if not isinstance(url, str):
-            raise errors.ConfigurationError(f"{url!r} is no database URL", "write sqlite:///PATH or :memory:")
-        if clock is not None and not (hasattr(clock, "now") and hasattr(clock, "sleep_until")):
-            raise errors.ConfigurationError(f"{clock!r} is no clock", "give it now() and async sleep_until(t)")
-        check_name(tenant)
-        home = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else None
-        settings = settings or Settings.load(home)
-        policies = settings.policies if policies is None else policies
-        shadow = settings.shadow if shadow is None and not read_only else shadow
-        clock = clock or clocks.SystemClock()
-        return _Opening(Options(url, policies, clock, settings, tenant, home, read_only, shadow))
+        options = Options.of(
+            url, policies=policies, shadow=shadow, clock=clock, engine=engine, tenant=tenant, settings=settings,
+            read_only=read_only,
+        )  # fmt: skip
+        return _Opening(options)
 
     @classmethod
     async def _open(cls, options: Options) -> ControlPlane:
@@ -249,7 +242,7 @@ class ControlPlane:
         Raises InputError, NotFound, Denied, and Conflict for a known key with another input.
         """
         start = starting.Start(value, self._tenants.serve(tenant), requester, key, priority, trusted, at, assign)
-        return await self._start(workflow, start)
+        return await self._cases.start(workflow, start)
 
     async def start_many(
         self,
@@ -261,24 +254,8 @@ class ControlPlane:
         tenant: str | None = None,
     ) -> list[Case | errors.InterlockError]:
         """Start a case per input, in order, once all are durable; an input that is refused gives its error."""
-        await self._begin()
-        entry = self.registry.get(workflow)
         whose = self._tenants.serve(tenant)
-        starts = [starting.Start(value, whose, requester) for value in inputs]
-        return await steering.start_many(self.services, self._engine, entry, starts, key)
-
-    async def _start(self, workflow: str, start: starting.Start) -> Case:
-        await self._begin()
-        prepared = await starting.prepare(self.services, self.registry.get(workflow), start)
-        case_id = await asyncio.shield(steering.begin(self.services, self._engine, prepared))
-        return await self.case(case_id, tenant=start.tenant)
-
-    async def _start_child(self, parent: CaseInfo, workflow: str, value: Any, key: str) -> Case:
-        start = starting.Start(
-            value, parent.tenant, parent.requester, key, trusted=parent.trusted, parent=parent.case_id,
-            autonomy=parent.autonomy,
-        )  # fmt: skip
-        return await self._start(workflow, start)
+        return await self._cases.start_many(workflow, [starting.Start(one, whose, requester) for one in inputs], key)
 
     async def wait(
         self,
@@ -303,73 +280,36 @@ class ControlPlane:
         tenant: str | None = None,
     ) -> list[Case]:
         """`wait` for several cases, in their order; `timeout` holds for all together."""
-        if until not in ("settled", "ended"):
-            raise errors.InputError(f"until is {until!r}", 'say "settled" or "ended"')
-        await self._begin()
-        wanted = list(ids)
-        groups = {tenant: wanted} if tenant is not None else await self._tenants.grouped(wanted)
-        if not self._read_only:
-            await asyncio.gather(*(self._engine.wait(whose, some, until, timeout) for whose, some in groups.items()))
-        found = [await cases.read_all(self.services.db, whose, some) for whose, some in groups.items()]
-        by_id = {case.id: case for some in found for case in some}
-        return [by_id[case_id] for case_id in wanted]
+        return await self._cases.wait_all(ids, until, timeout, tenant)
 
     async def case(self, case_id: str, *, tenant: str | None = None) -> Case:
         """One case. Raises NotFound."""
-        whose = tenant or await self._tenants.of_case(case_id)
-        found = await self.services.db.read(lambda tx: cases.read(tx, whose, case_id))
-        if found is None:
-            raise errors.NotFound(f"no case {case_id!r}", "see `interlock cases`")
-        return found
+        return await self._cases.read(case_id, tenant)
 
     async def cases(
         self, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> Page[Case]:
         """A page of cases in start order. Raises InputError on a status, limit or cursor that is none."""
-        check_choice("status", status, cases.STATUSES)
-        check_limit(limit)
-        after = position(cursor)
-        items, more = await self.services.db.read(
-            lambda tx: cases.page(tx, self.tenant, status=status, workflow=workflow, limit=limit, after=after)
-        )
-        return Page(items, None if more is None else str(more))
+        return await self._cases.page(status, workflow, limit, cursor)
 
     async def cancel(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """End a case and its children now: effects in flight are waited for, and undone where their tools can.
 
         Raises NotFound, Conflict when it has ended.
         """
-        await self._begin()
-        self.services.actors.get(by)
-        whose = await self._tenants.of_case(case_id)
-        await steering.cancel(self.services, self._engine, whose, case_id, by=by, comment=comment)
-        return await self.case(case_id)
+        return await self._cases.cancel(case_id, by=by, comment=comment)
 
     async def pause(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Stop driving a case at its next step."""
-        await self._begin()
-        whose = await self._tenants.of_case(case_id)
-        await steering.set_paused(self.services, whose, case_id, True, by=by, comment=comment)
-        await self._engine.stop(case_id, drain=True)
-        return await self.case(case_id)
+        return await self._cases.pause(case_id, by=by, comment=comment)
 
     async def resume(self, case_id: str, *, by: str, comment: str = "") -> Case:
         """Drive a paused case again."""
-        await self._begin()
-        whose = await self._tenants.of_case(case_id)
-        if await steering.set_paused(self.services, whose, case_id, False, by=by, comment=comment):
-            self._engine.wake(whose, case_id)
-        return await self.case(case_id)
+        return await self._cases.resume(case_id, by=by, comment=comment)
 
     async def fork(self, case_id: str, *, checkpoint_id: str | None = None, by: str, comment: str = "") -> Case:
         """A new case from a checkpoint of another one; its writing tools act in shadow: nothing happens outside."""
-        await self._begin()
-        whose = await self._tenants.of_case(case_id)
-        forked, ticket = await steering.fork(
-            self.services, self.registry, whose, case_id, checkpoint_id=checkpoint_id, by=by, comment=comment
-        )
-        self._engine.submit([ticket])
-        return await self.case(forked)
+        return await self._cases.fork(case_id, checkpoint_id=checkpoint_id, by=by, comment=comment)
 
     async def switch(self, target: str, state: str, *, by: str, comment: str = "") -> None:
         """Set a switch ("agent:x", "tool:y", "system:z", "workflow:w", "tenant:t", "all") to on, off or drain."""
