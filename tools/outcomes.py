@@ -118,6 +118,8 @@ class Outcomes:
             return await self._told(attempt, self._question(attempt))
         if row["status"] != "intent":
             return ended(attempt, _outcome_of(row))
+        if effects.is_put_off(row):
+            return await self._settle(attempt, Outcome("failed", error=effects.error_of(row)))
         found = await self._execution.reconcile(attempt)
         return await self._settle(attempt, found or Outcome("failed", error="it did not happen", by="reconciled"))
 
