@@ -13,6 +13,7 @@ from multiprocessing import get_context
 _LOADED = [
     "tests.crash.lives",
     "tests.crash.test_run_killed",
+    "tests.crash.undoing",
     "interlock.cli.batch",
     "interlock.examples.enterprise.plant",
 ]
