@@ -144,8 +144,10 @@ class Gateway:
         except Refused as no:
             if isinstance(no, Held) and rests(attempt):
                 return self._held(attempt, no)
-            await self._records.denied(attempt, no.reasons)
-            return result(attempt, "denied", reasons=no.reasons)
+            # A registry that failed may quote what it sent.
+            reasons = [Reason(policy, self._execution.redact(text)) for policy, text in no.reasons]
+            await self._records.denied(attempt, reasons)
+            return result(attempt, "denied", reasons=reasons)
 
     async def _new(self, attempt: Attempt) -> ToolResult:
         """Decide and run; decided again as often as something moved before the intent was durable."""

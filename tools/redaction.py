@@ -8,9 +8,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from html.entities import codepoint2name
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 __all__ = ["HIDDEN", "Redaction"]
 
@@ -18,11 +17,12 @@ HIDDEN = "[credential]"
 _SHORTEST = 4
 _SHORTEST_INSIDE = 10
 _ESCAPE = re.compile("%[0-9A-F]{2}")
+_BREAK = re.compile(r"[ \t]*(?:\r?\n|\\r\\n|\\n)[ \t]*")
 # Only a text that holds one of these can hold a secret in another spelling than the usual ones.
 _ESCAPES = re.compile(r"[\\%&\n]")
-# The repetitions are bounded, so that no text takes longer than its length.
-_SLASHES = r"\\{1,8}"
-_BREAK = rf"(?:[ \t]{{0,80}}(?:\r?\n|(?:{_SLASHES}r)?{_SLASHES}n)[ \t]{{0,80}})?"
+_BACKSLASH = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_MEANT = {"n": "\n", "r": "\r", "t": "\t"}
+_LAYERS = 4
 
 
 class Redaction:
@@ -33,7 +33,7 @@ class Redaction:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """What is shorter than four characters would be cut out of everything, and is let be."""
-        new = [secret for secret in secrets if len(secret) >= _SHORTEST and secret not in self._known]
+        new = {secret for secret in secrets if len(secret) >= _SHORTEST} - self._known.keys()
         if new:  # the longest first: one may be a part of another one
             known = {**self._known, **{secret: _Secret(secret) for secret in new}}
             self._known = {secret: known[secret] for secret in _longest_first(known)}
@@ -49,7 +49,7 @@ class Redaction:
 
 
 class _Secret:
-    """One secret as patterns: made when they are first needed, which of most secrets one is not."""
+    """One secret with its usual spellings, as a pattern that is made when it is first needed."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -58,16 +58,16 @@ class _Secret:
     def _usual(self) -> re.Pattern[str]:
         return re.compile("|".join(map(re.escape, _longest_first(_spellings(self._secret)))))
 
-    @cached_property
-    def _anyhow(self) -> re.Pattern[str]:
-        encoded = set(_encoded(self._secret.encode()))
-        begins = "".join(sorted({re.escape(text[0]) for text in (self._secret, *encoded)}))
-        ways = [_BREAK.join(map(_letter, self._secret)), *map(_BREAK.join, map(_code, _longest_first(encoded)))]
-        return re.compile(rf"(?=[{begins}%\\&])(?:{'|'.join(ways)})")
-
     def cut(self, text: str) -> str:
+        """Without the secret. A text that loses it over the end of a line loses its line breaks as well, and of one
+        that holds it under several escapes nothing is left.
+        """
         cut = self._usual.sub(HIDDEN, text)
-        return self._anyhow.sub(HIDDEN, cut) if _ESCAPES.search(cut) else cut
+        if _ESCAPES.search(cut) is None:
+            return cut
+        joined = _BREAK.sub("", cut)
+        cut = self._usual.sub(HIDDEN, joined) if self._usual.search(joined) else cut
+        return HIDDEN if any(map(self._usual.search, _meanings(cut))) else cut
 
 
 def _longest_first(texts: Iterable[str]) -> list[str]:
@@ -75,47 +75,50 @@ def _longest_first(texts: Iterable[str]) -> list[str]:
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a secret usually appears in addresses, headers, JSON, markup and messages."""
+    """How a secret may appear in addresses, headers, JSON, markup and messages."""
+    raw = secret.encode()
     plain = {secret, repr(secret)[1:-1], html.escape(secret), html.escape(secret, quote=False)}
+    in_bytes = {repr(raw)[2:-1], raw.decode("latin-1")}
     in_url = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
     in_url |= {_ESCAPE.sub(lambda found: found[0].lower(), text) for text in in_url}
     in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    return plain | in_url | in_json | set(_encoded(secret.encode()))
+    encoded = {alphabet(raw).decode().rstrip("=") for alphabet in (base64.b64encode, base64.urlsafe_b64encode)}
+    return plain | in_bytes | in_url | in_json | encoded | {raw.hex(), raw.hex().upper()} | set(_inside_base64(raw))
 
 
-def _encoded(raw: bytes) -> Iterator[str]:
-    """In hexadecimal and base64; of a long secret also its letters in the encoding of a longer text: `user:secret`."""
-    yield from (raw.hex(), raw.hex().upper())
-    for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
-        yield alphabet(raw).decode().rstrip("=")
-        for lead in range(3):
-            whole = alphabet(bytes(lead) + raw).decode()[(lead * 8 + 5) // 6 : (lead + len(raw)) * 8 // 6]
+def _inside_base64(raw: bytes) -> Iterator[str]:
+    """The letters of a long secret in the encoding of a longer text, as `user:secret`, wherever it stands in it."""
+    for lead in range(3):
+        for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
+            letters = alphabet(bytes(lead) + raw).decode()
+            whole = letters[(lead * 8 + 5) // 6 : (lead + len(raw)) * 8 // 6]
             if len(whole) >= _SHORTEST_INSIDE:
                 yield whole
 
 
-def _letter(letter: str) -> str:
-    """A pattern of one letter in all spellings: itself, in addresses, JSON, Python and markup, escaped repeatedly."""
-    raw, units, code = letter.encode(), letter.encode("utf-16-be"), ord(letter)
-    pairs = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
-    ways = [
-        "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in raw),
-        "".join(f"{_SLASHES}u{pair}" for pair in pairs),
-        "".join(f"{_SLASHES}x{byte:02x}" for byte in raw),
-        f"{_SLASHES}x{code:02x}",
-        f"&(?:amp;){{0,3}}#0{{0,5}}{code};",
-        f"&(?:amp;){{0,3}}#x0{{0,5}}{code:x};",
-    ]
-    named = codepoint2name.get(code)
-    ways += [f"&(?:amp;){{0,3}}{named};"] if named else []
-    itself = {" ": r"[ +]", "\\": _SLASHES}.get(letter, re.escape(letter))
-    quoted = f"(?:{_SLASHES})?" if letter in "\"'/`" else ""
-    return f"(?:{quoted}{itself}|(?i:{'|'.join(ways)}))"
+def _meanings(text: str) -> Iterator[str]:
+    """What a text says when its escapes are taken away, one layer after the other, and its lines are joined."""
+    for _ in range(_LAYERS):
+        before = text
+        for take_away in (unquote, html.unescape, _unslashed):
+            if (text := take_away(text)) != before:
+                spaced = text.replace("+", " ")
+                yield from (_BREAK.sub("", text), spaced, _BREAK.sub("", spaced))
+        if text == before:
+            return
 
 
-def _code(text: str) -> Iterator[str]:
-    """A pattern of each letter of an encoded secret: in an address the signs among them are escaped."""
-    return (one if one.isalnum() else f"(?:{re.escape(one)}|%(?:25){{0,3}}(?i:{ord(one):02x}))" for one in text)
+def _unslashed(text: str) -> str:
+    plain = _BACKSLASH.sub(_letter, text)
+    # Python and JSON write letters beyond the first plane as two halves.
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _letter(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2] or escape[3]
+    if code is None:
+        return _MEANT.get(escape[4], escape[4])
+    return chr(int(code, 16)) if int(code, 16) < 0x110000 else escape[0]
 
 
 def _without(value: Any, secret: _Secret) -> Any:

@@ -63,15 +63,22 @@ def _inner(error: Exception) -> Exception:
 def _tell(whole: Exception) -> int:
     error = _inner(whole)
     if isinstance(error, errors.InterlockError):
-        say(f"error: {error.message}")
+        say(_clean(f"error: {error.message}"))
         for reason in getattr(error, "reasons", []):
-            say(f"  {reason.policy}: {reason.text}")
+            say(_clean(f"  {reason.policy}: {reason.text}"))
         if error.hint:
-            say(f"hint: {error.hint}")
+            say(_clean(f"hint: {error.hint}"))
         return exit_code(error)
-    say(f"error: {type(error).__name__}: {error}" if str(error) else f"error: {type(error).__name__}")
+    say(_clean(f"error: {type(error).__name__}: {error}") if str(error) else f"error: {type(error).__name__}")
     say(f"hint: this is a defect of interlock or of the project; details are in {_log(whole)}")
     return FAILED
+
+
+def _clean(text: str) -> str:
+    """Without the credentials of the environment: whatever failed may quote one."""
+    from interlock.tools.credentials import Credentials
+
+    return str(Credentials(hidden=[os.environ.get("OPENAI_API_KEY", "")]).redact(text))
 
 
 def _log(error: Exception) -> Path | str:
@@ -79,7 +86,7 @@ def _log(error: Exception) -> Path | str:
     try:
         handle, name = mkstemp(prefix="interlock-error-", suffix=".log")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(traceback.format_exception(error))
+            file.write(_clean("".join(traceback.format_exception(error))))
     except OSError as exc:
         return f"no log: {exc}"
     return Path(name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,7 +51,21 @@ async def working(
         settings.resolve("project")(plane, reference=reference),
         _reloading(plane),
     ):
-        yield plane
+        with _logged_without_credentials(plane):
+            yield plane
+
+
+@contextmanager
+def _logged_without_credentials(plane: ControlPlane) -> Iterator[None]:
+    handlers = [*logging.getLogger().handlers, *filter(None, [logging.lastResort])]
+    guard = plane.log_filter
+    for handler in handlers:
+        handler.addFilter(guard)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(guard)
 
 
 @asynccontextmanager

@@ -9,14 +9,19 @@ import json
 import logging
 import re
 import sqlite3
+import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langgraph.graph import END, START
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
@@ -26,6 +31,8 @@ from interlock import ControlPlane, Decision, Person, ToolContext, Workflow, err
 from interlock.cli.main import app
 from interlock.observability import trace
 from interlock.settings import Settings
+from interlock.tools.credentials import Credentials
+from interlock.tools.logs import LogFilter
 
 CORE = "Zq7Xk9Vw2Lm4Rt6Yp8"
 SECRET = f'pä"/+{CORE} w&=%<\\42'
@@ -244,3 +251,75 @@ def test_a_planted_secret_is_nowhere(
     assert {place: found for place, text in places.items() if (found := leaks(text))} == {}
     assert "execute_tool" in told and "HTTP Request" in logged
     assert "[credential]" in places["ledger"] and "[credential]" in places[f"{home / 'interlock.db'}/effects"]
+
+
+async def test_a_registry_that_fails_tells_nobody_what_it_sent() -> None:
+    async with ControlPlane.open(":memory:", policies={"plant.cedar": POLICY}) as plane:
+
+        def lookup(value: str, ctx: ToolContext) -> None:
+            raise OSError(f"401 for https://registry/?token={quote(SECRET)}")
+
+        async def send(to: str) -> str:
+            raise AssertionError("never called")
+
+        setup(plane)
+        plane.register_registry("address", lookup, source="crm")
+        plane.register_tool(send, name="mail.send", system="mail", targets={"to": "address"})
+        result = await plane.call_tool("mail.send", {"to": "a@b.com"}, actor="person:ana")
+        assert (result.status, result.reasons[0].policy) == ("denied", "gateway.facts")
+        told = [repr(event) async for event in plane.ledger.export()]
+        assert "[credential]" in repr(result) and leaks(repr(result) + "".join(told)) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, errors.InterlockError])
+def test_a_command_that_fails_tells_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+    """A project whose own code fails, with the credential of the environment in its error."""
+    monkeypatch.setenv("INTERLOCK_CREDENTIAL_PLANT", SECRET)
+    monkeypatch.setenv("INTERLOCK_PROJECT", "leaky:setup")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def setup(plane: ControlPlane, reference: Path | None) -> Any:
+        raise error(f"cannot connect: {json.dumps(SECRET)}")
+
+    monkeypatch.setitem(sys.modules, "leaky", cast("ModuleType", SimpleNamespace(setup=setup)))
+    result = CliRunner().invoke(app, ["check", "--home", str(tmp_path / "home")])
+    assert (result.exit_code, "[credential]" in result.stderr) == (1, True)
+    logs = {file.name: file.read_text(encoding="utf-8") for file in tmp_path.glob("interlock-error-*.log")}
+    assert len(logs) == (error is RuntimeError)
+    assert leaks(result.stdout + result.stderr + "".join(logs.values())) == []
+
+
+def test_a_log_record_loses_its_secrets_in_message_arguments_and_traceback() -> None:
+    plain = Credentials(None, {}, hidden=[SECRET])
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        failed = sys.exc_info()
+    record = logging.LogRecord("tool", logging.ERROR, "x.py", 1, "sent %s", (quote(SECRET),), failed)
+    assert LogFilter(plain.redact).filter(record)
+    text = logging.Formatter("%(message)s").format(record)
+    assert text.startswith("sent [credential]\nTraceback") and "ValueError: [credential]" in text
+    assert leaks(text) == []
+
+
+LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
+
+
+ENCODINGS = ["base64", "base64 for urls", "base64 in lines", "basic", "hexadecimal"]
+ESCAPES = sorted(SPELLINGS.keys() - ENCODINGS - {"in lines"})
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text(LETTERS, min_size=8, max_size=24), st.lists(st.sampled_from(ESCAPES), max_size=2), st.data())
+def test_any_secret_is_cut_out_however_it_is_escaped(secret: str, escapes: list[str], data: st.DataObject) -> None:
+    """Escapes may be repeated, also on top of an encoding; an encoding of an encoding is another matter."""
+    spelt = SPELLINGS[data.draw(st.sampled_from(sorted(SPELLINGS)))](secret)
+    for name in escapes:
+        spelt = SPELLINGS[name](spelt)
+    assert "[credential]" in Credentials(None, {}, hidden=[secret]).redact(f"said {spelt} there")
+
+
+@pytest.mark.parametrize("text", ["\\" * 50_000, "%" * 50_000, "&amp;" * 10_000, "p\n" * 25_000, "p" + " \n" * 25_000])
+def test_no_text_is_slow_to_look_through(text: str) -> None:
+    """Long runs of what escapes are made of: nothing is found, and nothing is changed."""
+    assert Credentials(None, {}, hidden=[SECRET]).redact(text) == text
