@@ -130,16 +130,16 @@ async def at_second_stage_of_gate(plane: ControlPlane) -> str:
 GATE_ANSWERS = [Decision.approve(), Decision.reject("no"), Decision.respond("done")]
 
 
-@pytest.mark.parametrize("decision", GATE_ANSWERS, ids=lambda one: one.kind)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["requester", "caller", "first"])
-async def test_nobody_gets_through_at_a_gate(role: str, way: str, decision: Decision) -> None:
-    """Who asked for the case, who prepared it, and who gave the first approval."""
+async def test_nobody_gets_through_at_a_gate(role: str, way: str) -> None:
+    """Who asked for the case, who prepared it, and who gave the first approval, whatever the answer."""
     async with bank() as plane:
         item = await at_second_stage_of_gate(plane)
         by = await by_way(plane, way, role, item)
-        with pytest.raises(errors.NotAuthorized):
-            await plane.approvals.decide(item, decision, by=by)
+        for decision in GATE_ANSWERS:
+            with pytest.raises(errors.NotAuthorized):
+                await plane.approvals.decide(item, decision, by=by)
         assert (await plane.inbox.get(item)).open
         await plane.approvals.decide(item, Decision.approve(), by="person:second")
 
