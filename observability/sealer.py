@@ -83,21 +83,28 @@ class Sealer:
             return False
 
     async def _turn(self) -> None:
-        """Seal, then carry the seals to where the database cannot reach them."""
+        """Seal, then carry the seal to where the database cannot reach it; one that a crash left behind comes first."""
         units = self._db.units
+        await self._carry()
         try:
             await self.seal()
             self._units, self._sealed_at = units + 1, time.monotonic()
         except (errors.InterlockError, OSError) as exc:
             _log.error("the ledger could not be sealed: %s", exc)
+        await self._carry()
+        await self._send()
+
+    async def _carry(self) -> None:
         try:
             await self._anchor()
         except (errors.InterlockError, OSError) as exc:
             _log.error("the anchor %s could not be written: %s", self._proof.anchor, exc)
-        await self._send()
 
     async def seal(self) -> Seal | None:
-        """Seal the head of the chain; None when nothing came since the last seal. Raises StorageError."""
+        """Seal the head of the chain; None when nothing came since the last seal, or the anchor lacks that one.
+
+        So at most one seal is ever missing in the anchor, whatever is killed. Raises StorageError.
+        """
         if self._signer is None:
             if not await self._db.read(lambda tx: tx.row(_LAST, (STREAM,))):
                 return None
@@ -108,9 +115,9 @@ class Sealer:
     def _sealed(self, tx: Transaction, signer: Signer, at: str) -> Seal | None:
         """The event says which head was found; the signature is over the event, so that nothing stays unsealed."""
         head = tx.row(_LAST, (STREAM,))
-        if head is None or head["type"] == "seal.made":
-            return None
         since = _sealed_to(tx)
+        if head is None or head["type"] == "seal.made" or (self._anchored is not None and self._anchored < since):
+            return None
         data = {
             "seq": head["seq"], "hash": head["hash"], "key_id": signer.key_id, "since": since,
             "parts": _parts(tx.values(_SINCE, (STREAM, since))),

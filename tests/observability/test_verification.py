@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,54 +17,11 @@ from hypothesis import strategies as st
 
 from interlock import errors
 from interlock.observability import verification
-from interlock.observability.ledger import Event, Ledger
+from interlock.observability.ledger import Ledger
 from interlock.observability.walk import Walk, read_on
 from interlock.storage.database import Database
 from interlock.testing import ManualClock
-
-START = datetime(2026, 1, 30, 22, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "interlock.db"
-
-
-@pytest.fixture
-async def db(path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(f"sqlite:///{path}", busy_s=30)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START)
-
-
-@pytest.fixture
-def ledger(db: Database, clock: ManualClock) -> Ledger:
-    return Ledger(db, clock)
-
-
-def said(ledger: Ledger, what: object, case: str | None = "c", tenant: str = "default", **more: Any) -> Event:
-    data = {"by": "person:ana", "comment": what}
-    return ledger.event("case.resumed", tenant=tenant, case_id=case, actor="person:ana", data=data, **more)
-
-
-async def exported(ledger: Ledger, **wanted: Any) -> list[dict[str, Any]]:
-    return [event async for event in ledger.export(**wanted)]
-
-
-async def filled(ledger: Ledger, count: int = 10) -> None:
-    await ledger.record(*(said(ledger, f"event {n}", identity=f"i{n}" if n > 5 else None) for n in range(1, count + 1)))
-
-
-def tamper(path: Path, *statements: str) -> None:
-    """What somebody with the file and a SQL tool can do, past the plane."""
-    with closing(sqlite3.connect(path, timeout=30)) as other, other:
-        for sql in statements:
-            other.execute(sql)
+from tests.observability.chain import START, exported, filled, said, tamper
 
 
 async def test_a_whole_chain(ledger: Ledger) -> None:
