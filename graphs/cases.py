@@ -34,10 +34,11 @@ _QUEUE_PARENT = (
     "UPDATE cases SET status = 'queued', updated_at = ? WHERE tenant = ? AND case_id = ? AND status = 'waiting'"
     " AND instr(reason, ?) > 0"
 )
-_UNPARK = (
-    "UPDATE cases SET status = 'queued', reason = NULL WHERE status = 'waiting' AND reason IS NOT NULL"
+_PARKED = (
+    "SELECT tenant, case_id FROM cases WHERE status = 'waiting' AND reason IS NOT NULL"
     " AND reason NOT LIKE 'child:%' AND reason NOT LIKE 'hold:%'"
 )
+_UNPARK = "UPDATE cases SET status = 'queued', reason = NULL WHERE tenant = ? AND case_id = ?"
 # Paused or not: what was to end ends. The first word on how a case ends is the last.
 _SET_ENDING = (
     "UPDATE cases SET ending = ?, paused = 0, epoch = epoch + 1 WHERE tenant = ? AND case_id = ? AND ending IS NULL"
@@ -231,9 +232,11 @@ def recoverable(tx: Reader) -> list[Row]:
     )
 
 
-def unpark(tx: Transaction) -> None:
-    """Queue the cases that waited for something that the plane lacked."""
-    tx.execute(_UNPARK)
+def unpark(tx: Transaction) -> list[str]:
+    """Queue the cases that waited for something that the plane lacked; gives their ids."""
+    parked = [(row["tenant"], row["case_id"]) for row in tx.rows(_PARKED)]
+    tx.executemany(_UNPARK, parked)
+    return [case_id for _, case_id in parked]
 
 
 def family(tx: Reader, tenant: str, case_id: str) -> list[str]:

@@ -57,8 +57,8 @@ class _Commands:
         return _case(await self._plane.fork(case_id, checkpoint_id=checkpoint_id, by=by, comment=comment))
 
     async def switch(self, target: str, state: str, by: str, comment: str = "") -> Any:
-        await self._plane.switch(target, state, by=by, comment=comment)
-        return {"target": target, "state": state}
+        cases = await self._plane.switch(target, state, by=by, comment=comment)
+        return {"target": target, "state": state, "cases": cases}
 
     async def entrust(self,   # noqa: PLR0917  # a command's fields
         giver: str, taker: str, until: str, by: str, authority: str | None = None, start: str | None = None,

@@ -311,12 +311,14 @@ class ControlPlane:
         """A new case from a checkpoint of another one; its writing tools act in shadow: nothing happens outside."""
         return await self._cases.fork(case_id, checkpoint_id=checkpoint_id, by=by, comment=comment)
 
-    async def switch(self, target: str, state: str, *, by: str, comment: str = "") -> None:
-        """Set a switch ("agent:x", "tool:y", "system:z", "workflow:w", "tenant:t", "all") to on, off or drain."""
+    async def switch(self, target: str, state: str, *, by: str, comment: str = "") -> list[str]:
+        """Set a switch ("agent:x", "tool:y", "system:z", "workflow:w", "tenant:t", "all") to on, off or drain.
+
+        Gives the cases that go on by it.
+        """
         self.services.actors.get(by)
-        await self.services.switches.set(self.tenant, target, state, by=by, comment=comment)
-        if state != "off" and self._started:
-            await self._engine.unpark()
+        queued = await self.services.switches.set(self.tenant, target, state, by=by, comment=comment)
+        return queued + (await self._engine.unpark() if state != "off" and self._started else [])
 
     async def call_tool(
         self,

@@ -108,10 +108,10 @@ def end(tx: Transaction, rows: Iterable[Row], at: str) -> list[str]:
     return queued
 
 
-def end_all(tx: Transaction, kind: str, target: str, at: str, tenant: str | None = None) -> None:
-    """End all holds for a target, of one tenant or of all; their cases are queued."""
+def end_all(tx: Transaction, kind: str, target: str, at: str, tenant: str | None = None) -> list[str]:
+    """End all holds for a target, of one tenant or of all; gives the cases that are queued by it."""
     rows = tx.rows(_ANYWHERE, (kind, target))
-    end(tx, [row for row in rows if tenant in (None, row["tenant"])], at)
+    return end(tx, [row for row in rows if tenant in (None, row["tenant"])], at)
 
 
 def explain(tx: Transaction, tenant: str, kind: str, target: str, why: str) -> None:

@@ -67,7 +67,9 @@ class Setting:
     at: str
 
 
-History = list[Setting]  # inside `Switches`, `list` is a method
+# Inside `Switches`, `list` is a method.
+History = list[Setting]
+Cases = list[str]
 
 
 class Switches:
@@ -127,16 +129,16 @@ class Switches:
             before[key] = data["state"]
         return found
 
-    async def set(self, tenant: str, target: str, state: str, *, by: str, comment: str = "") -> Switch:
+    async def set(self, tenant: str, target: str, state: str, *, by: str, comment: str = "") -> Cases:
         """Set a switch; it is durable and in effect when this returns, also when the caller is cancelled meanwhile.
 
+        Gives the cases that have rested because of it, and are queued now.
         Raises InputError on a target, state or actor id that is none, NotAuthorized when it is no person's.
         """
         if not check_actor(by).startswith("person:"):
             raise errors.NotAuthorized(f"{by} may set no switch", "a person has to: an agent could turn itself on")
         switch = Switch(tenant, _target(target), _state(state), by, comment, iso(self._clock.now()))
-        await asyncio.shield(self._set(switch))
-        return switch
+        return await asyncio.shield(self._set(switch))
 
     @staticmethod
     def hold(tx: Transaction, hold: Hold, at: str) -> None:
@@ -147,13 +149,14 @@ class Switches:
         if off is None:
             holds.end(tx, [{"tenant": hold.tenant, "id": hold.id, "case_id": hold.case_id}], at)
 
-    async def _set(self, switch: Switch) -> None:
+    async def _set(self, switch: Switch) -> Cases:
         """One at a time, so that memory and database agree on which was the last."""
         data = {"target": switch.target, "state": switch.state, "comment": switch.comment}
         event = self._ledger.event("switch.set", tenant=switch.tenant, actor=switch.by, data=data, at=switch.at)
         async with self._lock:
-            await self._db.commit(lambda tx: _save(tx, switch, event))
+            queued = await self._db.commit(lambda tx: _save(tx, switch, event))
             self._note(switch)
+            return queued
 
     def _note(self, switch: Switch) -> None:
         if _is_wide(switch.target):
@@ -175,12 +178,14 @@ def _load(reader: Reader) -> list[Switch]:
     return [Switch(**dict(row)) for row in reader.rows(_LOAD)]
 
 
-def _save(tx: Transaction, switch: Switch, event: Event) -> None:
+def _save(tx: Transaction, switch: Switch, event: Event) -> Cases:
     row = (switch.tenant, switch.target, switch.state, switch.by, switch.comment, switch.at)
     tx.execute(_SAVE, row)
     tx.append(event)
-    if switch.state != "off":
-        holds.end_all(tx, "switch", switch.target, switch.at, None if _is_wide(switch.target) else switch.tenant)
+    if switch.state == "off":
+        return []
+    tenant = None if _is_wide(switch.target) else switch.tenant
+    return holds.end_all(tx, "switch", switch.target, switch.at, tenant)
 
 
 def _is_wide(target: str) -> bool:

@@ -48,9 +48,11 @@ class EmbeddedEngine:
         self._open = True
         await self.unpark()
 
-    async def unpark(self) -> None:
-        """Queue what can be driven: also the cases that waited for a workflow, a tool or a switch."""
-        self.submit(_ticket(row) for row in await self._services.db.commit(_recover))
+    async def unpark(self) -> list[str]:
+        """Queue what can be driven: also the cases that waited for a workflow, a tool or a switch; gives those."""
+        unparked, rows = await self._services.db.commit(_recover)
+        self.submit(_ticket(row) for row in rows)
+        return unparked
 
     def submit(self, tickets: Iterable[Ticket]) -> None:
         """Queue cases that are durable and queued in the database."""
@@ -171,9 +173,8 @@ class EmbeddedEngine:
         return await segment.advance(self._services, self._registry, ticket.tenant, ticket.case_id, control)
 
 
-def _recover(tx: Transaction) -> list[Row]:
-    cases.unpark(tx)
-    return cases.recoverable(tx)
+def _recover(tx: Transaction) -> tuple[list[str], list[Row]]:
+    return cases.unpark(tx), cases.recoverable(tx)
 
 
 def _ticket(row: Row) -> Ticket:

@@ -89,9 +89,11 @@ async def _gone(lock: EngineLock, address: Address) -> bool:
 
 
 def _touched(answer: Any) -> list[str]:
-    """The cases in an answer: of the item or items that were answered, or the one that was changed."""
+    """The cases in an answer: of the items that were answered, those that go on, or the one that was changed."""
     if not isinstance(answer, Mapping):
         return []
+    if "cases" in answer:
+        return list(answer["cases"])
     if "items" in answer:
         return list(dict.fromkeys(item["case_id"] for item in answer["items"]))
     case = answer.get("case_id") or answer.get("id")

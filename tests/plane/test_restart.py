@@ -132,6 +132,7 @@ async def test_commands_need_the_token_and_say_what_is_wrong(tmp_path: Path) -> 
         assert await send(address, "switch", target="all", state="drain", by="person:op") == {
             "target": "all",
             "state": "drain",
+            "cases": [],
         }
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"no json\n")
