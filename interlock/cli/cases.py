@@ -21,7 +21,8 @@ _COLUMNS = ("case", "workflow", "status", "waits for", "key", "started")
 
 
 @app.callback()
-def default(
+@app.command("list")
+def list_cases(
     ctx: typer.Context,
     home: Home = DEFAULT_HOME,
     status: Status = None,
@@ -31,22 +32,9 @@ def default(
     policies: Policies = None,
     as_json: Json = False,
 ) -> None:
-    """Cases in start order; with a sub-command, one of them."""
-    if ctx.invoked_subcommand is None:
-        list_cases(home, status, workflow, limit, cursor, policies, as_json)
-
-
-@app.command("list")
-def list_cases(
-    home: Home = DEFAULT_HOME,
-    status: Status = None,
-    workflow: Workflow = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    policies: Policies = None,
-    as_json: Json = False,
-) -> None:
     """Cases in start order."""
+    if ctx.invoked_subcommand is not None:
+        return
     from interlock.cli.session import drive, reading
 
     if status is not None and status not in _STATUSES:
