@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,6 +29,7 @@ from tests.graphs.office import POLICY, State, people
 
 NEVER = 10**9
 SUBJECT = "pumps"
+Point = Callable[[str], None]
 
 
 class Fate:
@@ -108,18 +109,18 @@ def at_once() -> Workflow:
 WORKFLOWS: dict[str, Callable[[], Workflow]] = {"sequence": sequence, "at once": at_once}
 
 
-def equip(plane: ControlPlane, outside: Outside, fate: Fate) -> None:
+def equip(plane: ControlPlane, outside: Outside, point: Point) -> None:
     async def order(about: str, ctx: Any) -> str:
-        return _pointed(fate, "order", lambda: outside.order(about, ctx.key))
+        return _pointed(point, "order", lambda: outside.order(about, ctx.key))
 
     async def post(about: str, ctx: Any) -> str:
-        return _pointed(fate, "post", lambda: outside.happen("post", about, ctx.effect_key))
+        return _pointed(point, "post", lambda: outside.happen("post", about, ctx.effect_key))
 
     async def pay(about: str, ctx: Any) -> str:
-        return _pointed(fate, "pay", lambda: outside.happen("pay", about, ctx.effect_key))
+        return _pointed(point, "pay", lambda: outside.happen("pay", about, ctx.effect_key))
 
     async def posted(args: Any, ctx: Any) -> Happened | DidNotHappen:
-        fate.point("before probe")
+        point("before probe")
         return Happened(f"post of {args['about']}") if outside.has("post", args["about"]) else DidNotHappen()
 
     options: dict[str, Any] = {"scope": "money:write", "effect": "write"}
@@ -131,10 +132,10 @@ def equip(plane: ControlPlane, outside: Outside, fate: Fate) -> None:
     plane.register_actor(Person("clerk", roles={"operator"}))
 
 
-def _pointed(fate: Fate, kind: str, happen: Callable[[], str]) -> str:
-    fate.point(f"before effect {kind}")
+def _pointed(point: Point, kind: str, happen: Callable[[], str]) -> str:
+    point(f"before effect {kind}")
     said = happen()
-    fate.point(f"after effect {kind}")
+    point(f"after effect {kind}")
     return said
 
 
@@ -153,15 +154,26 @@ async def answer(plane: ControlPlane, item: Item, outside: Outside) -> None:
 async def live(home: Path, workflow: str, fate: Fate) -> None:
     """One life, to the end of the case unless fate is quicker."""
     outside = Outside(home)
-    async with ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", policies={"office.cedar": POLICY}) as plane:
-        equip(plane, outside, fate)
-        plane.register(WORKFLOWS[workflow]())
+    async with opened(home, workflow, outside, fate.point) as plane:
         fate.watch_commits()
-        case = await plane.start("killable", {"note": SUBJECT, "total": 70_000}, requester="person:ana")
-        while (case := await plane.wait(case.id)).status == "waiting":
-            for item in (await plane.inbox.list(case_id=case.id)).items:
-                await answer(plane, item, outside)
-        (home / "end.json").write_bytes(orjson.dumps(await told(plane, case)))
+        (home / "end.json").write_bytes(orjson.dumps(await lived(plane, outside)))
+
+
+@asynccontextmanager
+async def opened(home: Path, workflow: str, outside: Outside, point: Point) -> AsyncIterator[ControlPlane]:
+    async with ControlPlane.open(f"sqlite:///{home / 'interlock.db'}", policies={"office.cedar": POLICY}) as plane:
+        equip(plane, outside, point)
+        plane.register(WORKFLOWS[workflow]())
+        yield plane
+
+
+async def lived(plane: ControlPlane, outside: Outside) -> dict[str, Any]:
+    """Start the case, which is once for ever, answer what it asks, and tell how it ended."""
+    case = await plane.start("killable", {"note": SUBJECT, "total": 70_000}, requester="person:ana")
+    while (case := await plane.wait(case.id)).status == "waiting":
+        for item in (await plane.inbox.list(case_id=case.id)).items:
+            await answer(plane, item, outside)
+    return await told(plane, case)
 
 
 async def told(plane: ControlPlane, case: Any) -> dict[str, Any]:
