@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench import durable_record, governed_call, policy_decision, step_tax
+from bench import durable_record, governed_call, policy_decision, step_tax, verify_chain
 from bench.trial import Peer
 
 __all__ = ["BENCHMARKS", "Benchmark"]
@@ -42,4 +42,5 @@ BENCHMARKS = {
         {("saver", 1): 8, ("saver", 16): 1.5, ("graph", 16): 1.5, ("tasks", 16): 3},
     ),
     "B7": Benchmark("A policy decision among so many policies", "decision", policy_decision.PEERS, {1: 2000}),
+    "B9": Benchmark("The chain of a database, read and checked", "event", verify_chain.PEERS, {1: 40_000}),
 }
