@@ -87,6 +87,8 @@ class Case:
 
     `holds` are the objects it has a lease on.
     `ending` is how it will end while that is being wound up: what it did outside is found out, and undone, first.
+    `effects` says of one that fails or is cancelled what became of what it did: {compensated, by_person, remaining,
+    stays}, each a list of {tool, effect_key}; kept whenever it waits, and at its end.
     """
 
     id: str
@@ -106,6 +108,7 @@ class Case:
     ending: str | None = None
     waiting_for: list[Waiting] = field(default_factory=list)
     holds: list[Held] = field(default_factory=list)
+    effects: dict[str, Any] = field(default_factory=dict)
 
 
 class Freed(NamedTuple):
@@ -206,17 +209,40 @@ def _queue_parent(tx: Transaction, tenant: str, parent: str, child: str, at: str
     return tx.execute(_QUEUE_PARENT, (at, tenant, parent, CHILD + child)) > 0
 
 
+def keep_ending(tx: Transaction, tenant: str, case_id: str, ending: bytes) -> None:
+    """Keep how far a case is wound up."""
+    tx.execute("UPDATE cases SET ending = ? WHERE tenant = ? AND case_id = ?", (ending, tenant, case_id))
+
+
 def end(
-    tx: Transaction, tenant: str, case_id: str, status: str, *, at: str, result: Any = None, error: Any = None
+    tx: Transaction,
+    tenant: str,
+    case_id: str,
+    status: str,
+    *,
+    at: str,
+    result: Any = None,
+    error: Any = None,
+    effects: Mapping[str, Any] | None = None,
 ) -> str | None:
     """Close a case and its open items; the epoch grows, so that no late write passes.
 
-    Gives the parent case if that waited for this one: it is queued.
+    `effects` is what became of what it did, see `Case`. Gives the parent if that waited for this one: it is queued.
     """
+    left = {"effects": effects} if effects else None
     tx.execute(
         "UPDATE cases SET status = ?, epoch = epoch + 1, reason = NULL, updated_at = ?, ended_at = ?, result = ?,"
-        " error = ? WHERE tenant = ? AND case_id = ?",
-        (status, at, at, _json(result), _json(error), tenant, case_id),
+        " error = ?, ending = ? WHERE tenant = ? AND case_id = ?",
+        (
+            status,
+            at,
+            at,
+            _json(result),
+            _json(error),
+            _json(left),
+            tenant,
+            case_id,
+        ),
     )
     tx.execute(_CLOSE_ITEMS, (tenant, case_id))
     row = get(tx, tenant, case_id)
@@ -307,9 +333,10 @@ def _case(tx: Reader, row: Row) -> Case:
         ended_at=row["ended_at"],
         due=row["due"],
         parent=row["parent_id"],
-        ending=None if row["ended_at"] else ending.get("status"),
+        ending=ending.get("status"),
         waiting_for=_waiting(tx, row) + _paused(row),
         holds=[] if row["status"] in ENDED else held(tx, row["tenant"], row["case_id"]),
+        effects=ending.get("effects") or {},
     )
 
 

@@ -116,11 +116,12 @@ async def _opened(services: Services, entry: Registered, visitor: _Visitor, give
 
 
 def _check_not_undone(row: Row | None) -> None:
-    """Its steps are done and its effects are not: the thread cannot go on. Raises Conflict."""
+    """Where its steps are done and its effects are not, the thread cannot go on. Raises Conflict."""
     if row is None or row["ending"] is None:
         return
-    if row["ended_at"] is None or orjson.loads(row["ending"])["status"] != "completed":
-        raise errors.Conflict(f"case {row['case_id']} has been ended and undone", "begin another thread")
+    effects = orjson.loads(row["ending"])["effects"] or {}
+    if row["ended_at"] is None or effects.keys() & {"compensated", "by_person"}:
+        raise errors.Conflict(f"what case {row['case_id']} did is undone, or being undone", "begin another thread")
 
 
 async def _started(services: Services, entry: Registered, visitor: _Visitor, given: Any) -> starting.Started:

@@ -37,13 +37,17 @@ ENDING = "ending"
 
 
 class Ending(NamedTuple):
-    """How a case ends: its status, the data of the event, its result or error, and who ended it."""
+    """How a case ends: its status, the data of the event, its result or error, and who ended it.
+
+    `effects` is what has become of its effects so far; see `Case`.
+    """
 
     status: str
     data: dict[str, Any]
     result: Any = None
     error: Any = None
     by: str = ""
+    effects: dict[str, Any] | None = None
 
 
 class _Step(NamedTuple):
@@ -67,7 +71,9 @@ def close(tx: Transaction, services: Services, tenant: str, case_id: str, ending
     )  # fmt: skip
     tx.append(event)
     freed = services.gateway.leases.release_all(tx, tenant, case_id, at)
-    parent = cases.end(tx, tenant, case_id, ending.status, at=at, result=ending.result, error=ending.error)
+    parent = cases.end(
+        tx, tenant, case_id, ending.status, at=at, result=ending.result, error=ending.error, effects=told
+    )
     return cases.Freed(freed, parent)
 
 
@@ -157,6 +163,8 @@ async def _waits(drive: Drive, ending: Ending) -> bool:
     def unit(tx: Transaction) -> bool:
         waits = _next(tx, services, tenant, case_id, ending).kind == "wait"
         if waits:
+            told = _told(tx, services, tenant, case_id) if ending.status != "completed" else None
+            cases.keep_ending(tx, tenant, case_id, orjson.dumps(ending._replace(effects=told)._asdict()))
             cases.set_status(tx, tenant, case_id, "waiting", at=at)
             arm(tx, tenant, case_id)
         return waits

@@ -69,6 +69,9 @@ async def test_a_compensation_that_no_policy_permits_goes_to_a_person_with_what_
         assert [row["tool"] for row in item.evidence["stays"]] == ["mail"]
         await plane.inbox.decide(item.id, Decision.respond("paid back by hand"), by="person:op")
         case = await plane.wait(case.id, timeout=20)
+        assert {name: [one["tool"] for one in some] for name, some in case.effects.items()} == {
+            "by_person": ["pay"], "remaining": ["order"], "stays": ["mail"],
+        }  # fmt: skip
         (item,) = (await plane.inbox.list(case_id=case.id)).items
         assert item.action["tool"] == "order.compensate"
         await plane.inbox.decide(item.id, Decision.reject("the order stands"), by="person:op")
@@ -76,6 +79,7 @@ async def test_a_compensation_that_no_policy_permits_goes_to_a_person_with_what_
         (end,) = await events(plane, case.id, "case.failed")
         assert [row["tool"] for row in end["data"]["by_person"]] == ["pay"]
         assert [row["tool"] for row in end["data"]["stays"]] == ["mail", "order"]
+        assert case.effects == {name: end["data"][name] for name in ("by_person", "stays")}
         assert (case.status, world.log) == ("failed", DONE)
 
 

@@ -256,7 +256,7 @@ async def test_a_guest_that_fails_is_undone_and_its_thread_is_over(monkeypatch: 
         with pytest.raises(ValueError, match="on fire"):
             await graph.ainvoke({}, config)
         case = await plane.wait(thread, "ended", timeout=30)
-        assert (case.status, world.log) == ("failed", DONE + UNDONE)
+        assert (case.status, case.ending, world.log) == ("failed", None, DONE + UNDONE)
         with pytest.raises(errors.Conflict, match="another thread"):
             await graph.ainvoke(None, config)
         assert world.log == DONE + UNDONE
