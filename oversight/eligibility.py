@@ -99,10 +99,10 @@ class Eligibility:
 
     def _why_nobody(self, item: Item, request: Request, policies: Edition) -> Reason:
         """Why none of those who hold the authority may use it now, and what can be done."""
-        now, holders = self._clock.now(), [p for p in self._actors.people() if item.authority in p.all_roles]
+        holders = [p for p in self._actors.people() if item.authority in p.all_roles]
         first = holders[:_NAMED]
         kept = policies.who_not(request, item.authority, first, item.excluded)
-        told = [f"{p.id} {'; '.join(kept.get(p.id, ['is on leave'] if p.away(now) else []))}" for p in first]
+        told = [f"{p.id}: {min(kept.get(p.id, ['on leave']), key=_lacking)}" for p in first]
         told += [f"and {len(holders) - len(first)} more"] if len(holders) > len(first) else []
         who = "; ".join(told) if told else "nobody who is registered holds it"
         return Reason(NOBODY, f"nobody may approve this now under {item.authority!r}: {who}. {_TO_DO}")
@@ -232,6 +232,11 @@ class Eligibility:
 def _apart(item: Item) -> list[str]:
     """Who does not answer an exception: of a call whose outcome is unknown, those who asked for it or worked on it."""
     return separated(item.requester, item.excluded) if item.kind == "exception" and item.effect_key else []
+
+
+def _lacking(reason: str) -> tuple[int, int]:
+    """How far a reason is from a yes: that of the permit which lacks least says most."""
+    return reason.count("; not "), len(reason)
 
 
 def as_approval(item: Item) -> Item:

@@ -51,7 +51,7 @@ async def ended(plane: ControlPlane, item: Item) -> Any:
 async def test_it_is_an_exception_that_says_who_may_not_and_why(plane: ControlPlane, workflow: str) -> None:
     item = await stuck(plane, workflow)
     (why,) = [reason.text for reason in item.reasons if reason.policy == "approval.nobody"]
-    assert "person:bo" in why and "principal.limit" in why and "person:cy is on leave" in why and "Delegate" in why
+    assert "person:bo" in why and "principal.limit" in why and "person:cy: on leave" in why and "Delegate" in why
     assert (item.kind, item.authority, item.eligible[0]) == ("exception", "purchasing", "role:operator")
     assert (await plane.approvals.list()).items == []
     assert [one.id for one in (await plane.inbox.list("exception", role="operator")).items] == [item.id]
@@ -198,7 +198,7 @@ async def test_a_second_stage_that_nobody_is_left_for(plane: ControlPlane) -> No
     await plane.inbox.decide(waits_on(case), YES, by="person:cy")
     case = await plane.wait(case.id, "settled", 60)
     item = await plane.inbox.get(waits_on(case))
-    assert item.kind == "exception" and "person:cy owns the agent, or has approved before" in item.reasons[-1].text
+    assert item.kind == "exception" and "person:cy: owns the agent, or has approved before" in item.reasons[-1].text
     with pytest.raises(errors.NotAuthorized):
         await plane.inbox.decide(item.id, YES, by="person:cy")
 

@@ -236,10 +236,14 @@ def test_the_payload_speaks_all_dialects_and_is_json() -> None:
 
 
 def test_an_exception_is_not_offered_for_editing() -> None:
-    shown = payload(replace(ITEM, kind="exception", action={}, need={}, reasons=[]))
+    shown = payload(replace(ITEM, kind="exception", authority="", action={}, need={}, reasons=[]))
     assert shown["config"]["allow_edit"] is False
     assert shown["review_configs"][0]["allowed_decisions"] == ["approve", "reject", "respond"]
     assert shown["action_request"] == {"action": "order", "args": {}}
+
+
+def test_an_approval_that_nobody_could_give_is() -> None:
+    assert payload(replace(ITEM, kind="exception"))["config"]["allow_edit"] is True
 
 
 @pytest.mark.parametrize(
