@@ -97,6 +97,8 @@ class EmbeddedEngine:
             task.cancel()
             await asyncio.wait([task], timeout=_GRACE_S)
         self._queue.discard(case_id)
+        if task is not None and not task.done():
+            self._leave(self._queue.running[case_id], self._controls[case_id], "running")
         if not drain:
             await self._services.gateway.drain(case_id=case_id)
 
@@ -129,47 +131,62 @@ class EmbeddedEngine:
             if ticket is None:
                 return
             self._broken.pop(ticket.case_id, None)
-            self._controls[ticket.case_id] = RunControl()
-            self._drives[ticket.case_id] = asyncio.create_task(self._run(ticket), name=f"case {ticket.case_id}")
+            control = self._controls[ticket.case_id] = RunControl()
+            drive = self._run(ticket, control)
+            self._drives[ticket.case_id] = asyncio.create_task(drive, name=f"case {ticket.case_id}")
 
-    async def _run(self, ticket: Ticket) -> None:
+    async def _run(self, ticket: Ticket, control: RunControl) -> None:
         status = "running"
         try:
-            status = await self._advance(ticket)
+            status = await self._advance(ticket, control)
             if status == "waiting":
                 await self.arm(ticket.tenant, ticket.case_id)
         except asyncio.CancelledError:
             _log.info("drive of case %s was cancelled", ticket.case_id)
         except errors.StorageError as exc:
             _log.error("case %s stops: %s", ticket.case_id, exc)  # no bug
-            self._give_up(ticket.case_id, exc)
+            self._give_up(ticket.case_id, control, exc)
         except Exception as exc:
             _log.exception("drive of case %s failed outside its graph", ticket.case_id)
-            self._give_up(ticket.case_id, errors.StorageError(f"the case cannot be driven: {exc!r}", "see the log"))
+            why = errors.StorageError(f"the case cannot be driven: {exc!r}", "see the log")
+            self._give_up(ticket.case_id, control, why)
         finally:
-            del self._drives[ticket.case_id], self._controls[ticket.case_id]
-            self._queue.done(ticket)
-            if ticket.case_id not in self._queue:
-                self._watches.tell(ticket.case_id, status)
-            self._pump()
+            self._leave(ticket, control, status)
 
-    def _give_up(self, case_id: str, exc: errors.StorageError) -> None:
+    def _leave(self, ticket: Ticket, control: RunControl, status: str) -> None:
+        """Nothing drives the case any more, or only code that was left alone."""
+        if not self._drives_it(ticket.case_id, control):
+            return
+        del self._drives[ticket.case_id], self._controls[ticket.case_id]
+        self._queue.done(ticket)
+        if ticket.case_id not in self._queue:
+            self._watches.tell(ticket.case_id, status)
+        self._pump()
+
+    def _drives_it(self, case_id: str, control: RunControl) -> bool:
+        """Whether it is this drive that the case has; after one that was left alone another may have begun."""
+        return self._controls.get(case_id) is control
+
+    def _give_up(self, case_id: str, control: RunControl, exc: errors.StorageError) -> None:
         """Until the next start nothing drives the case; those who wait for it hear why."""
+        if not self._drives_it(case_id, control):
+            return
         self._broken[case_id] = exc
         self._watches.fail(case_id, exc)
 
-    async def _advance(self, ticket: Ticket) -> str:
+    async def _advance(self, ticket: Ticket, control: RunControl) -> str:
         """Drive a case. After a failed commit it stands at its last durable step: claim it again, a little later."""
         for attempt in range(1, _STORAGE_TRIES):
             try:
-                return await self._drive(ticket)
+                return await self._drive(ticket, control)
             except errors.StorageError as exc:
+                if not self._drives_it(ticket.case_id, control):
+                    raise
                 _log.warning("a commit of case %s failed (%s), try %d", ticket.case_id, exc, attempt)
                 await asyncio.sleep(0.01 * 4**attempt)
-        return await self._drive(ticket)
+        return await self._drive(ticket, control)
 
-    async def _drive(self, ticket: Ticket) -> str:
-        control = self._controls[ticket.case_id]
+    async def _drive(self, ticket: Ticket, control: RunControl) -> str:
         return await segment.advance(self._services, self._registry, ticket.tenant, ticket.case_id, control)
 
 

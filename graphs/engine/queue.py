@@ -28,13 +28,16 @@ class Ticket:
 
 
 class ReadyQueue:
-    """Tickets in memory; each case stands in it at most once. Not thread-safe: one event loop owns it."""
+    """Tickets in memory; each case stands in it at most once. Not thread-safe: one event loop owns it.
+
+    `running` has the tickets of the cases that are being driven.
+    """
 
     def __init__(self, tenant_limit: int | None = None) -> None:
         self._limit = tenant_limit
         self._heap: list[Ticket] = []
         self._queued: set[str] = set()
-        self._running: dict[str, Ticket] = {}
+        self.running: dict[str, Ticket] = {}
         self._tenants: Counter[str] = Counter()
         self._held: dict[str, deque[Ticket]] = {}
         self._again: dict[str, Ticket] = {}
@@ -44,11 +47,11 @@ class ReadyQueue:
 
     def __contains__(self, case_id: object) -> bool:
         """Whether a case is queued or being driven."""
-        return case_id in self._queued or case_id in self._running
+        return case_id in self._queued or case_id in self.running
 
     def push(self, ticket: Ticket) -> None:
         """Queue a case; one that is being driven is queued again when its drive ends."""
-        if ticket.case_id in self._running:
+        if ticket.case_id in self.running:
             self._again[ticket.case_id] = ticket
         elif ticket.case_id not in self._queued:
             self._queued.add(ticket.case_id)
@@ -68,13 +71,13 @@ class ReadyQueue:
             heapq.heappush(self._heap, ticket)
         if chosen is not None:
             self._queued.discard(chosen.case_id)
-            self._running[chosen.case_id] = chosen
+            self.running[chosen.case_id] = chosen
             self._tenants[chosen.tenant] += 1
         return chosen
 
     def done(self, ticket: Ticket) -> None:
         """A drive has ended: its sequence goes on, and the case is queued again if it was asked for meanwhile."""
-        del self._running[ticket.case_id]
+        del self.running[ticket.case_id]
         self._tenants[ticket.tenant] -= 1
         again = self._again.pop(ticket.case_id, None)
         self._advance(ticket)

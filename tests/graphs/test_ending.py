@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +110,36 @@ async def test_cancelling_lets_nobody_in_while_an_effect_is_under_way() -> None:
         assert (await cancelling).status == "cancelled"
         second = await plane.wait(second.id, "ended", timeout=30)
         assert (second.status, shelf.most, shelf.visits) == ("completed", 1, 2)
+
+
+async def test_code_that_swallows_its_cancellation_does_not_keep_the_case_from_being_undone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("interlock.graphs.engine.embedded._GRACE_S", 0.05)
+    world, stuck, go, over = World(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    wf = Workflow("stubborn", State)
+
+    @wf.task(skill="buying", tools=["order"], scopes={"po:write"})
+    async def act(state: Any, call: Any) -> dict[str, Any]:
+        await call("order", {"about": "pumps"})
+        while not go.is_set():
+            stuck.set()
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+        with suppress(Exception):
+            await call("order", {"about": "more"}, key="more")
+        over.set()
+        return {}
+
+    async with works(world, wf.flow(START, act, END)) as plane:
+        case = await plane.start("stubborn", {}, requester="person:ana")
+        await stuck.wait()
+        case = await plane.cancel(case.id, by="person:op")
+        assert (case.status, world.log) == ("cancelled", ["order pumps", "undo order-1 pumps"])
+        go.set()
+        await over.wait()
+        assert (await plane.case(case.id)).status == "cancelled"
+        assert world.log == ["order pumps", "undo order-1 pumps"]
 
 
 @pytest.mark.parametrize("ended", [True, False])
