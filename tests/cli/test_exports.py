@@ -40,3 +40,46 @@ def test_a_cut_export_is_broken(exported: tuple[str, ...], waiting: Path, cli: A
 )
 def test_an_export_needs_its_keys(exported: tuple[str, ...], cli: Any, keys: tuple[str, ...]) -> None:
     assert "interlock audit key" in cli(*exported, *keys, code=2).err
+
+
+def test_an_export_of_a_case_proves_that_it_is_whole(
+    exported: tuple[str, ...], waiting: Path, cli: Any, tmp_path: Path
+) -> None:
+    case = cli("cases", "--home", waiting, "--json").json["items"][0]["id"]
+    file = tmp_path / "case.jsonl"
+    file.write_text(cli("audit", "export", "--proof", "--case", case, "--home", waiting).out)
+    checked = ("audit", "verify", "--export", file, "--key", waiting / "seal_keys", "--anchor", exported[5])
+    assert "verified; sealed up to event" in cli(*checked).out
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:2] + lines[3:]))
+    assert "events are missing, or too many" in cli(*checked, code=1).out
+    cli("audit", "export", "--proof", "--since", "2026-01-01", "--home", waiting, code=2)
+
+
+def test_old_events_are_archived_by_command(
+    exported: tuple[str, ...], waiting: Path, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = ("audit", "archive", "--by", "person:bo", "--home", waiting, "--before", "2100-01-01")
+    assert "183 days" in cli(*late, code=2).err
+    monkeypatch.setenv("INTERLOCK_RETENTION_DAYS", "0")
+    moved = cli("audit", "archive", "--by", "person:bo", "--home", waiting, "--json").json
+    (file,) = (waiting / "archives").iterdir()
+    assert (moved["files"], moved["kept"] > 0) == ([file.name], True)
+    rest = tmp_path / "rest.jsonl"
+    rest.write_text(cli("audit", "export", "--home", waiting).out)
+    proved = ("--key", waiting / "seal_keys", "--anchor", exported[5])
+    assert "verified" in cli("audit", "verify", "--home", waiting).out
+    assert "verified" in cli("audit", "verify", "--export", file, "--export", rest, *proved).out
+    assert "verified" in cli("audit", "verify", "--export", rest, "--partial", *proved).out
+    assert "verified" in cli("audit", "verify", "--export", file, "--archive", *proved).out
+    assert "BROKEN" in cli("audit", "verify", "--export", file, *proved, code=1).out
+
+
+def test_an_open_case_is_not_erased_by_command(waiting: Path, cli: Any) -> None:
+    case = cli("cases", "--status", "waiting", "--home", waiting, "--json").json["items"][0]["id"]
+    erase = ("audit", "erase", "--by", "person:bo", "--comment", "asked", "--home", waiting)
+    assert "has not ended" in cli(*erase, "--case", case, code=1).err
+    assert "say what to erase" in cli(*erase, code=2).err
+    cli("cases", "cancel", case, "--by", "person:bo", "--home", waiting)
+    assert cli(*erase, "--case", case).out.split() == [case]
+    assert "verified" in cli("audit", "verify", "--home", waiting).out
