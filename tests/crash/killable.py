@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ Point = Callable[[str], None]
 class Fate:
     """Counts the points of a life, and sends a signal at one of them; the diary tells of each point."""
 
-    def __init__(self, home: Path, at: int, sign: int) -> None:
+    def __init__(self, home: Path, at: int, sign: int = signal.SIGKILL) -> None:
         self._at, self._sign = at, sign
         self._diary = (home / "diary.txt").open("a", encoding="utf-8")
         self._points = itertools.count(1)
