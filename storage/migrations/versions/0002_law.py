@@ -88,7 +88,7 @@ def downgrade() -> None:
     op.drop_table("holds")
     op.drop_table("archives")
     op.drop_table("delegations")
-    for name, table, *_ in reversed([*_INDEXES, *_PARTIAL]):
+    for name, table in reversed([*(one[:2] for one in _INDEXES), *(one[:2] for one in _PARTIAL)]):
         op.drop_index(name, table)
     for table, column, _ in reversed(_ADDED):
         with op.batch_alter_table(table) as batch:
