@@ -30,7 +30,7 @@ CODES: dict[int, type[errors.StorageError]] = {
 
 @dataclass
 class Fault:
-    """Rows that cannot be written, the `turn`-th time, and ever after if `lasting`: by the statement or by the COMMIT."""
+    """Rows that cannot be written, the `turn`-th time, and ever after if `lasting`: in the statement or the COMMIT."""
 
     rows: str
     turn: int
