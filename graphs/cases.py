@@ -196,6 +196,7 @@ def set_ending(tx: Transaction, tenant: str, case_id: str, ending: bytes, *, at:
     """Leave a case to be wound up: queued, with only those questions open that ask what an effect came to."""
     if tx.execute(_SET_ENDING, (ending, tenant, case_id)):
         tx.execute(_CLOSE_ITEMS + _BUT_UNKNOWN, (tenant, case_id))
+        holds.forget_case(tx, tenant, case_id)
     set_status(tx, tenant, case_id, "queued", at=at)
 
 

@@ -150,7 +150,19 @@ class Gateway:
             return result(attempt, "denied", reasons=reasons)
 
     async def _new(self, attempt: Attempt) -> ToolResult:
-        """Decide and run; decided again as often as something moved before the intent was durable."""
+        """Decide and run; whoever is cancelled meanwhile stands in no line for an object any more."""
+        try:
+            return await self._judged(attempt)
+        except asyncio.CancelledError:
+            if attempt.patience is not None:
+                await asyncio.shield(self._records.left(attempt))
+            raise
+        finally:
+            if attempt.turn is not None:
+                attempt.turn.cancel()
+
+    async def _judged(self, attempt: Attempt) -> ToolResult:
+        """Decided again as often as something moved before the intent was durable."""
         while True:
             ctx = self._execution.context(attempt)
             item = await self.judge.decide(attempt, ctx, lambda: self._fresh.recent(attempt.site))
@@ -219,11 +231,7 @@ class Gateway:
         if attempt.turn is None:  # look once more: it may have come before it was listened for
             attempt.turn = self.leases.turn(site.tenant, site.case_id)
             return
-        try:
-            await asyncio.wait([attempt.turn], timeout=attempt.patience - now)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._records.left(attempt))
-            raise
+        await asyncio.wait([attempt.turn], timeout=attempt.patience - now)
         attempt.turn.cancel()
         attempt.turn = None
 

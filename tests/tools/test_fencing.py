@@ -224,6 +224,21 @@ async def test_many_cases_at_once_in_circles_all_come_to_an_end(one: Plant) -> N
     assert await one.db.read(lambda tx: tx.rows("SELECT * FROM holds WHERE status = 'waiting'")) == []
 
 
+async def test_a_call_that_is_cancelled_while_it_waits_stands_in_no_line_any_more(one: Plant) -> None:
+    assert (await one.pay(to="x")).status == "done"
+    first = await waiting(one, OTHER, "x")
+    second = await waiting(one, THIRD, "x")
+    assert await in_line(one, "account/x") == [OTHER, THIRD]
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await in_line(one, "account/x") == [THIRD]
+    await free(one)
+    assert (await second).status == "done"
+    await asyncio.sleep(0)
+    assert not one.leases._turns
+
+
 async def test_a_child_is_refused_at_once_what_its_waiting_parent_holds(one: Plant) -> None:
     assert (await one.pay(to="x")).status == "done"
     await one.db.commit(lambda tx: tx.execute("UPDATE cases SET parent_id = ? WHERE case_id = ?", (CASE, OTHER)))
