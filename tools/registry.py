@@ -19,6 +19,7 @@ from interlock.tools.adapters import Call, call_function, call_http, call_tool
 from interlock.tools.arguments import Arguments, from_function, from_schema
 from interlock.tools.compensation import SUFFIX, compensation_of
 from interlock.tools.contract import MARK, ToolSpec
+from interlock.tools.forms import FORMS
 
 __all__ = ["Facts", "Registry", "Tools"]
 
@@ -123,16 +124,20 @@ class Tools:
         lookup: Callable[..., Any],
         *,
         source: str,
-        canonical: Callable[[str], str] | None = None,
+        canonical: Callable[[str], str] | str | None = None,
         find: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         """Known targets of a kind: `lookup(value, ctx)` gives labels, or None for an unknown value.
 
-        Raises ConfigurationError on what is no function, Conflict on a kind that is taken.
+        `canonical` may name a form: "iban", "email" or "host". Raises ConfigurationError on what is no function and
+        no form, Conflict on a kind that is taken.
         """
-        if not callable(lookup) or not all(fn is None or callable(fn) for fn in (canonical, find)):
-            raise errors.ConfigurationError(f"registry {kind!r}: {lookup!r}, {canonical!r}, {find!r}", "give functions")
-        _put(self.registries, kind, Registry(kind, lookup, source, canonical, find))
+        form = FORMS.get(canonical) if isinstance(canonical, str) else canonical
+        named = form is not None or canonical is None
+        if not named or not callable(lookup) or not all(fn is None or callable(fn) for fn in (form, find)):
+            what = f"registry {kind!r}: {lookup!r}, {canonical!r}, {find!r}"
+            raise errors.ConfigurationError(what, f"give functions; the forms with a name are {', '.join(FORMS)}")
+        _put(self.registries, kind, Registry(kind, lookup, source, form, find))
 
     def get(self, name: str) -> ToolSpec:
         """The tool of an exact name. Raises NotFound."""

@@ -63,7 +63,7 @@ async def traced(one: Plant, name: str, args: dict[str, Any], slot: int = 0, **w
         seen.append(traced.origins)
         return traced
 
-    one.gateway.judge.provenance.trace = noted  # type: ignore[method-assign]  # to look at what it gives
+    one.gateway.judge.provenance.trace = noted  # type: ignore[method-assign,assignment]  # to look at what it gives
     await one.gateway.call(name, args, one.site(**where), slot=slot)
     one.gateway.judge.provenance.trace = trace  # type: ignore[method-assign]
     return seen[0]
