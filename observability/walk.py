@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -48,7 +49,6 @@ class Walk:
     seq: int = 0
     hash: str = GENESIS
     size: int = BATCH
-    events: int = 0
     erased: dict[str, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
     seals: dict[int, Seal] = field(default_factory=dict)
@@ -62,19 +62,18 @@ class Walk:
         rows = reader.values(_ROWS, (self.stream, self.seq, size))
         if not rows:
             raise Bad(self.seq + 1, "the row is missing")
-        found = {(one[1], one[2]): one for one in reader.values(_PAYLOADS, (self._rowid, size))}
-        stored: Stored = ()
-        for row in rows:
-            stored = found.get((row[5], row[9])) or payload_of(reader, row)
+        near, stored = reader.values(_PAYLOADS, (self._rowid, size)), Stored()
+        for row, stored in zip(rows, chain(near, repeat(())), strict=False):
+            if not stored or stored[2] != row[9] or stored[1] != row[5]:
+                stored = payload_of(reader, row)
             self._take(row, stored)
         self._rowid = stored[0] if stored else self._rowid
 
     def _take(self, row: Stored, stored: Stored) -> None:
-        seq, kind, payload, link = row[1], row[3], row[9], row[11]
-        if seq != self.seq + 1 or row[10] != self.hash or not _follows(row) or seq == self.end.seq:
+        _, seq, _, kind, _, _, _, _, _, payload, prev, link = row
+        if seq != self.seq + 1 or prev != self.hash or not _follows(row) or seq == self.end.seq:
             self._explain(row)
         self.seq, self.hash = seq, link
-        self.events += 1
         if not stored or stored[4] is None:
             self._erased(payload, stored)
         elif not _holds(payload, stored[3], stored[4]):
@@ -148,7 +147,7 @@ def number(value: object, *, past_all: bool) -> int:
 def _follows(row: Stored) -> bool:
     """`chain.row_hash` of the columns as they lie; a value of another kind than was written has none."""
     try:
-        return bool(hashlib.sha256(orjson.dumps(row[:11])).hexdigest() == row[11])
+        return bool(sha256(orjson.dumps(row[:11])).hexdigest() == row[11])
     except TypeError:
         return False
 
@@ -156,7 +155,7 @@ def _follows(row: Stored) -> bool:
 def _holds(expected: str, salt: Any, data: Any) -> bool:
     """`chain.payload_hash` of what is stored; likewise."""
     try:
-        return hashlib.sha256(salt + data).hexdigest() == expected
+        return sha256(salt + data).hexdigest() == expected
     except TypeError:
         return False
 
