@@ -20,6 +20,10 @@ _TOKEN = re.compile(
     r"""(?P<skip>\s+|//[^\n]*)|(?P<text>"(?:\\.|[^"\\])*"|"[^\n]*)|(?P<word>\w+)|(?P<sign>::|&&|\|\||[=!<>]=|.)""", re.S
 )
 _UNEXPECTED = "unexpected end of input"
+# Far beyond what Cedar takes, and far below what overflows the stack of its parser, which would end the process.
+_DEEPEST, _LONGEST = 100, 1_200
+_TOO_DEEP = "it nests"
+_CHAINED = frozenset({".", "&&", "||", "+", "-", "*", "!", "if"})
 _NAMED = re.compile(r"""[`']([^`']+)[`']|effect: (\w+)$""")
 
 
@@ -104,10 +108,35 @@ def path_of(node: object) -> list[str] | None:
 
 
 def _parse(text: str) -> pst.Template:
-    parsed = cedarpy.policies_to_pst(text)
+    parsed = _cedar(text)
     if parsed.templates:
         raise ValueError("templates with ?principal or ?resource are never linked here")
     return next(iter(parsed.static_policies.values()))
+
+
+def _cedar(text: str) -> pst.PolicySet:
+    """What Cedar reads in a text. Raises ValueError, also before its parser would overflow the stack."""
+    _check_depth(text)
+    return cedarpy.policies_to_pst(text)
+
+
+def _check_depth(text: str) -> None:
+    """Raises ValueError on too many brackets in brackets, or operators in a row, with those of the brackets around."""
+    open_ = [0]  # for each bracket that is open how many operators came in it since the last comma
+    for sign in (token.group() for token in _tokens(text)):
+        if sign in "([{":
+            open_[-1] += 1
+            open_.append(0)
+        elif sign in ")]}":
+            del open_[max(1, len(open_) - 1) :]
+        elif sign == ",":
+            open_[-1] = 0
+        else:
+            open_[-1] += sign in _CHAINED
+        if len(open_) > _DEEPEST:
+            raise ValueError(f"{_TOO_DEEP} more than {_DEEPEST} brackets deep")
+        if sum(open_) > _LONGEST:
+            raise ValueError(f"{_TOO_DEEP} with more than {_LONGEST} operators in a row")
 
 
 def _tokens(text: str) -> list[re.Match[str]]:
@@ -140,7 +169,7 @@ def _culprit(part: str, message: str) -> int:
     first = bisect_left(tokens, True, key=lambda token: _stumbles(part[: token.end()]))
     if first == len(tokens):
         return len(part)
-    return tokens[first].start() if message.startswith("unexpected") else _find(part, _word(message))
+    return tokens[first].start() if message.startswith(("unexpected", _TOO_DEEP)) else _find(part, _word(message))
 
 
 def _word(message: str) -> str:
@@ -152,7 +181,7 @@ def _word(message: str) -> str:
 def _stumbles(text: str) -> bool:
     """Whether the beginning of a policy is wrong already, not merely unfinished."""
     try:
-        cedarpy.policies_to_pst(text)
+        _cedar(text)
     except ValueError as exc:
         return not str(exc).startswith(_UNEXPECTED)
     return True

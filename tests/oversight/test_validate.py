@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from interlock.oversight.policy import ActionSpec, Policies
@@ -227,3 +229,40 @@ def test_the_whole_context_may_be_used() -> None:
     policies = bound(f"{PERMIT} when {{ context == context }};", [PO, GET])
     assert policies.check() == []
     assert policies.decide(ask(policies, 5)).allowed
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "(" * 800 + "true" + ")" * 800,
+        "[" * 800 + "1" + "]" * 800 + ".isEmpty()",
+        "{a:" * 800 + "1" + "}" * 800 + " == 1",
+        "if true then " * 20_000 + "true" + " else false" * 20_000,
+        " && ".join(["true"] * 20_000),
+        " || ".join(["true"] * 20_000),
+        "context" + ".a" * 20_000,
+        "context" + '["a"]' * 20_000,
+        "1" + " + 1" * 20_000 + " < 5",
+        ")" * 20_000,
+    ],
+    ids=["paren", "set", "record", "if", "and", "or", "dot", "index", "plus", "closing"],
+)
+def test_what_nests_too_deep_for_the_parser_is_a_problem_with_its_place(deep: str) -> None:
+    found = only(f"{PERMIT}\nwhen {{\n  {deep} }};")
+    assert (found.file, found.line) == ("t.cedar", 3), found
+    assert "this does not parse" in found.message
+
+
+def test_what_is_wide_is_not_deep() -> None:
+    names = ", ".join(f'"v{number}"' for number in range(3_000))
+    assert problems(f"{PERMIT} when {{ [{names}].contains(context.args.vendor) }};") == []
+
+
+async def test_a_set_that_nests_too_deep_leaves_the_one_that_decides(tmp_path: Path) -> None:
+    (file := tmp_path / "p.cedar").write_text(f"{PERMIT};")
+    policies = Policies(file)
+    policies.bind(ACTIONS, ["buyer"], ["purchasing"])
+    file.write_text(f"{PERMIT} when {{ {'(' * 800}true{')' * 800} }};")
+    (problem,) = await policies.reload()
+    assert problem.message == "this does not parse: it nests more than 100 brackets deep"
+    assert policies.decide(ask(policies)).allowed
