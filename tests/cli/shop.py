@@ -96,6 +96,7 @@ async def setup(plane: ControlPlane, reference: Path | None = None) -> AsyncIter
     )  # fmt: skip
     plane.register_actor(Person("requester"))
     plane.register_actor(Person("bo", authorities={"purchasing": Money.of("5000", "EUR")}, roles={"operator"}))
+    plane.register_actor(Person("kim", authorities={"purchasing": Money.of("20000", "EUR")}))
     plane.register_actor(Person("loo", skills={"looking"}))
     plane.register(wf)
     yield

@@ -77,7 +77,7 @@ async def test_the_inbox_is_listed_and_shown(http: httpx.AsyncClient) -> None:
     items = (await http.get("/control/inbox")).json()["items"]
     assert sorted(one["kind"] for one in items) == ["approval", "exception", "task"]
     approval = await item(http, "approval")
-    assert (approval["action"]["tool"], approval["eligible"]) == ("erp.create_po", ["person:bo"])
+    assert (approval["action"]["tool"], approval["eligible"]) == ("erp.create_po", ["person:bo", "person:kim"])
     assert "request" not in approval and "excluded" not in approval
     assert (await http.get(f"/control/inbox/{approval['id']}")).json() == approval
     mine = (await http.get("/control/inbox", params={"role": "purchasing"})).json()["items"]
