@@ -205,7 +205,7 @@ async def _settle(services: Services, case: Row, result: ToolResult) -> None:
         arm(tx, tenant, case_id)
         return cases.Freed([], None)
 
-    if await asyncio.shield(closing(services, tenant, case_id, unit=settle, ending=ending)) is None:
+    if await asyncio.shield(closing(services, tenant, settle)) is None:
         services.wake(tenant, case_id)
 
 

@@ -158,5 +158,5 @@ async def _end(drive: Drive, status: str, result: Any, error: dict[str, Any] | N
     data = {"cycle_s": cycle, **(error or {"sla_met": None if case.due is None else now <= case.due, "measures": {}})}
     ending = Ending(status, data, result, error)
     unit = partial(close, services=services, tenant=case.tenant, case_id=case.case_id, ending=ending)
-    if await asyncio.shield(closing(services, case.tenant, case.case_id, unit=unit, ending=ending)) is None:
+    if await asyncio.shield(closing(services, case.tenant, unit)) is None:
         services.wake(case.tenant, case.case_id)

@@ -90,25 +90,17 @@ async def end(services: Services, claim: Claim, ending: Ending) -> str:
         write_left(tx, claim)
         return close(tx, services, claim.tenant, claim.case_id, ending)
 
-    freed = await asyncio.shield(closing(services, claim.tenant, claim.case_id, unit=unit, ending=ending, claim=claim))
+    freed = await asyncio.shield(closing(services, claim.tenant, unit, claim))
     return ENDING if freed is None else ending.status
 
 
 async def closing(
     services: Services,
     tenant: str,
-    case_id: str,
-    *,
     unit: Callable[[Transaction], cases.Freed | None],
-    ending: Ending,
     claim: Claim | None = None,
 ) -> cases.Freed | None:
-    """Commit an end by `close`, and tell those who waited for it; to be shielded, so that both are done.
-
-    What is in flight when a case completes ends first. A case that fails says so at once, and waits afterwards.
-    """
-    if ending.status == "completed":
-        await services.gateway.drain(case_id)
+    """Commit an end by `close`, and tell those who waited for it; to be shielded, so that both are done."""
     freed = await services.db.commit(unit, claim=claim)
     if freed is not None:
         services.freed(tenant, freed)

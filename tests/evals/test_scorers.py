@@ -22,7 +22,9 @@ def way(*steps: Step) -> Trajectory:
 
 def case(status: str = "completed", values: Any = None, error: Any = None, waiting: Sequence[str] = ()) -> Case:
     items = [Waiting(kind, "item", "tool", "", "") for kind in waiting]
-    return Case("c1", "default", "w", "1", None, status, "person:ana", {}, values, error, "", None, None, None, items)
+    return Case(
+        "c1", "default", "w", "1", None, status, "person:ana", {}, values, error, "", None, None, waiting_for=items
+    )
 
 
 def decided(effect: str = "e1", decision: str = "allowed") -> Step:

@@ -274,6 +274,8 @@ async def test_what_is_undone_later_makes_no_room_on_another_day() -> None:
         case = await plane.cancel(case.id, by="person:op")
         sums = await plane.services.db.read(lambda tx: tx.rows("SELECT reserved, settled FROM limits"))
         assert (case.status, {(row["reserved"], row["settled"]) for row in sums}) == ("cancelled", {(0, 0)})
+        kept = await plane.services.db.read(lambda tx: tx.rows("SELECT status FROM reservations"))
+        assert {row["status"] for row in kept} == {"refunded"}
         (end,) = await events(plane, case.id, "case.cancelled")
         assert [row["tool"] for row in end["data"]["compensated"]] == ["pay", "order"]
 
