@@ -125,8 +125,8 @@ class Context:
     async def erase(self, source: str, ids: Iterable[str], tenant: str = "default") -> int:
         """Remove documents with all their versions, from every snapshot. Gives how many there were.
 
-        If it is interrupted, call it again: it also removes what is only half there. No text of them is left on disk;
-        vectors stay in the index files of Chroma until those are rebuilt.
+        If it is interrupted, call it again: it also removes what is only half there. No text of them is left on disk
+        once the context is closed; vectors stay in the index files of Chroma until those are rebuilt.
         """
         wanted, (opened, _) = _ids(source, ids), await self._shelf(tenant)
         async with self._writer(tenant) as (shelf, before):
@@ -134,8 +134,8 @@ class Context:
             change = Change(source, erased=frozenset(edition.key for edition in editions))
             await self._commit(shelf, before, change, {"erased": len(change.erased)})
             gone: list[Chunk] = [chunk for edition in editions for chunk in edition.chunks]
+            await self._run(opened.store.scrub_later)
             await self._run(lambda: shelf.erase(source, sorted(wanted), gone))
-            await self._run(opened.store.scrub)
         return len(change.erased)
 
     async def close(self) -> None:

@@ -6,9 +6,11 @@ Chroma keeps texts, vectors and provenance; which of them exist is said by the S
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from struct import Struct
 from typing import Any
 from uuid import uuid4
 
@@ -27,14 +29,18 @@ from interlock.storage.scrub import scrub_file
 
 __all__ = ["Collection", "Record", "Store"]
 
+_log = logging.getLogger(__name__)
 Record = tuple[str, str, dict[str, Any]]
 _PAGE = 1_000
+_DUE = "scrub.due"
 # The log is read again for vectors only; records that exist keep their line as it is.
 _SCRUB = (
     "UPDATE embeddings_queue SET metadata = NULL WHERE id NOT IN (SELECT embedding_id FROM embeddings)",
     "INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('optimize')",
 )
 _SPARE = 8
+# hnswlib's header: version of the format, offset, places, places used, bytes of a place.
+_INDEX = Struct("<iQQQQ")
 # Wide walks over a dense graph, and more candidates than asked for: exact in practice at 5,000 random vectors.
 _HNSW = CreateCollectionConfiguration(
     hnsw=CreateHNSWConfiguration(space="cosine", ef_search=2_000, ef_construction=200, max_neighbors=64)
@@ -73,7 +79,11 @@ class Store:
         self._lock = _own(folder) if folder else None
         settings = ChromaSettings(anonymized_telemetry=False)
         try:
+            self._clean()
             self._client = chromadb.PersistentClient(folder, settings) if folder else chromadb.EphemeralClient(settings)
+        except errors.InterlockError:
+            self._release()
+            raise
         except ChromaError as exc:
             self._release()
             raise errors.DatabaseCorrupt(
@@ -91,13 +101,14 @@ class Store:
         """All collections of a tenant, those of models used earlier included."""
         return [Collection(found) for found in self._named(self._name_prefix(tenant))]
 
-    def scrub(self) -> None:
-        """Leave no text of what was deleted on disk. Chroma keeps it in its log, its index and in free pages.
+    def scrub_later(self) -> None:
+        """Leave no text of what is deleted on disk, from the close on; after a crash, from the next opening on.
 
-        Vectors of deleted records stay in Chroma's index files until those are rebuilt. Raises StorageError.
+        Chroma keeps it in its log, its index and in free pages. Its file is not touched while Chroma is at work: two
+        copies of SQLite in one process drop each other's locks. Vectors of deleted records stay in the index files.
         """
         if self._folder is not None:
-            scrub_file(self._folder / "chroma.sqlite3", _SCRUB)
+            (self._folder / _DUE).touch()
 
     def close(self) -> None:
         """Free the folder; a store in memory is dropped."""
@@ -105,7 +116,19 @@ class Store:
             self._client.delete_collection(collection.name)
         if isinstance(self._client, Client):
             self._client.close()
-        self._release()
+        try:
+            self._clean()
+        except errors.StorageError as exc:
+            _log.warning("texts of erased documents stay in %s until it is opened: %s", self._folder, exc.message)
+        finally:
+            self._release()
+
+    def _clean(self) -> None:
+        for data in self._folder.glob("*/data_level0.bin") if self._folder is not None else ():
+            _blank(data)
+        if self._folder is not None and (self._folder / _DUE).exists():
+            scrub_file(self._folder / "chroma.sqlite3", _SCRUB)
+            (self._folder / _DUE).unlink()
 
     def _name_prefix(self, tenant: str) -> str:
         # Names are hashed: Chroma's alphabet is smaller than a tenant's.
@@ -192,6 +215,16 @@ class Collection:
         # A filtered walk of the graph may end early; then every permitted vector is compared.
         similar = self.vectors(among) @ vector
         return {id_: float(score) for id_, score in zip(among, similar, strict=True)}
+
+
+def _blank(data: Path) -> None:
+    """Empty the unused places of an index: Chroma writes them as they lay in memory, with whatever stood there."""
+    header = data.with_name("header.bin").read_bytes()
+    version, _, _, used, size = _INDEX.unpack_from(header)
+    if version == 1 and data.stat().st_size > used * size:
+        with data.open("r+b") as file:
+            file.seek(used * size)
+            file.write(bytes(data.stat().st_size - used * size))
 
 
 def _hashed(text: str) -> str:

@@ -69,7 +69,8 @@ class Delegations:
 
     def list(self, tenant: str) -> list[Delegation]:
         """Every delegation that was ever made in a tenant, the oldest first."""
-        return [one for one in self._known.values() if one.tenant == tenant]
+        known = list(self._known.values())  # also asked in the thread of a commit, while others are made
+        return [one for one in known if one.tenant == tenant]
 
     def givers(self, tenant: str, taker: Person, authority: str | None, at: datetime) -> People:
         """For whom a person may stand in: by delegation, and as the deputy of somebody on leave."""

@@ -237,6 +237,11 @@ class Inbox(Custody):
         names = [item.authority for item in counted]
         return Granted({name: names.count(name) for name in dict.fromkeys(names)}, counted)
 
+    def hold(self, items: Items, request: Request) -> bool:
+        """Whether approvals that were found valid still are. No I/O."""
+        others = {item.id: {one for other in items if other is not item for one in other.deciders} for item in items}
+        return all(self._eligibility.still(item, request, others[item.id]) for item in items)
+
     def use(self, tx: Transaction, items: Items, at: str) -> None:
         """Mark approvals as used, in the commit of the intent. Raises Denied when one was used already."""
         for item in items:

@@ -33,7 +33,11 @@ def decided(item: Item, request: Request | None) -> dict[str, Any]:
 
 
 def completed(item: Item) -> dict[str, Any]:
-    return {"task": item.task, "opened_at": item.opened_at, "claimed_at": item.claimed_at}
+    for_whom = item.decision.acting_for if item.decision else ""
+    return {
+        "task": item.task, "opened_at": item.opened_at, "claimed_at": item.claimed_at, "comment": item.comment,
+        **({"acting_for": for_whom} if for_whom else {}),
+    }  # fmt: skip
 
 
 def _money(item: Item, request: Request | None) -> Any:

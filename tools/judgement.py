@@ -194,7 +194,7 @@ class Judge:
             attempt.approvals, attempt.used = granted.approvals, granted.items
             if self._heard(attempt, attempt.policies.decide(attempt.request)).allowed:
                 return None
-            wanted = self._policies.need(attempt.request)
+            wanted = policies.need(attempt.request)
             attempt.used = []
         if not wanted:
             raise Refused(*attempt.reasons)

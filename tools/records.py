@@ -176,7 +176,7 @@ class Records:
     def _intend(self, tx: Transaction, attempt: Attempt, epoch: int) -> None:
         at = self._now()
         # Sums, counts and policies may have moved since the decision: in the commit they are final.
-        if self._judge.moved(tx, attempt):
+        if self._judge.moved(tx, attempt) or not self._hold(attempt):
             raise Moved
         self._lease(tx, attempt, epoch, at)
         if not effects.intend(tx, attempt, iso(at)):
@@ -191,6 +191,10 @@ class Records:
         for event in self._decided(attempt, "allowed", attempt.reasons):
             tx.append(event)
         tx.append(self._intent_event(attempt, iso(at)))
+
+    def _hold(self, attempt: Attempt) -> bool:
+        """Whether those who approved still may: a delegation or an authority may have been taken away."""
+        return attempt.request is None or self._inbox.hold(attempt.used, attempt.request)
 
     def _line_up(self, tx: Transaction, attempt: Attempt, held: LeaseHeld) -> errors.Denied:
         site, resource = attempt.site, str(attempt.resource)

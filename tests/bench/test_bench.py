@@ -159,7 +159,7 @@ async def test_a_decision_asks_as_many_policies_whatever_the_size_of_the_set(siz
         assert (await policy_decision.PEERS[f"{name}, {size:,}"](tmp_path, 4, 1)).runs == 4
 
 
-@pytest.mark.parametrize("arguments", [["B9"], ["--rounds", "0"], ["--rounds", "x"]])
+@pytest.mark.parametrize("arguments", [["B99"], ["--rounds", "0"], ["--rounds", "x"]])
 def test_the_command_says_what_it_does_not_know(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

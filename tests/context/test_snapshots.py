@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,43 @@ async def test_erased_text_is_not_in_the_store_after_a_crash_between_commit_and_
 
     assert await texts(again) == ["The purchase limit is 2 euros."]
     assert len(stored(again)) == 1
+
+
+async def test_erased_texts_leave_the_disk_at_the_close_or_after_a_crash_at_the_opening(
+    context: Context, db: Database, clock: HandClock, tmp_path: Path
+) -> None:
+    """Not before: Chroma is at work on its file, and a second SQLite in the process would drop its locks."""
+    await context.ingest("rules", [limit(1, text="Secret Name greases it."), limit(2, id="other")])
+    await context.erase("rules", ["limit"])
+    (crashed := tmp_path / "crashed").mkdir()
+    shutil.copytree(tmp_path / "context", crashed / "context")
+    await context.close()
+    assert not holding(tmp_path / "context", b"Secret Name")
+
+    again = Context(db, Ledger(db, clock), clock, Settings.load(), crashed, embedder=WordModel())
+    assert await texts(again) == ["The purchase limit is 2 euros."]
+    assert not holding(crashed / "context", b"Secret Name")
+    await again.close()
+
+
+async def test_a_store_that_cannot_be_scrubbed_says_so_and_is_scrubbed_when_it_opens(
+    context: Context, reopen: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await context.ingest("rules", [limit(1, text="Secret Name greases it."), limit(2, id="other")])
+    await context.erase("rules", ["limit"])
+    with monkeypatch.context() as patch:
+        patch.setattr("interlock.context.store.scrub_file", full)
+        await context.close()
+        assert "texts of erased documents stay" in caplog.text
+        with pytest.raises(errors.DiskFull):
+            await texts(await reopen())
+    assert await texts(await reopen()) == ["The purchase limit is 2 euros."]
+    assert not holding(tmp_path / "context", b"Secret Name")
+
+
+def full(*_: Any) -> None:
+    raise errors.DiskFull("the disk is full", "free some")
+
+
+def holding(folder: Path, planted: bytes) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and planted in file.read_bytes()]

@@ -279,9 +279,19 @@ async def test_a_task_is_completed_by_its_assignee_with_an_output_that_fits(desk
         await desk.inbox.complete("t1", {"vendor": "v2"}, by="person:eve")
     assert await status_of(desk.db, "c1") == "queued"
     told = await events(desk.ledger, "inbox.completed")
+    times = {"opened_at": iso(START), "claimed_at": iso(START)}
     assert [(e["actor"], e["data"]) for e in told] == [
-        ("person:eve", {"item": "t1", "task": "pick", "opened_at": iso(START), "claimed_at": iso(START)})
+        ("person:eve", {"item": "t1", "task": "pick", **times, "comment": "the cheapest"})
     ]
+
+
+async def test_the_ledger_says_in_whose_place_a_task_was_done(desk: Desk) -> None:
+    await desk.open(desk.task())
+    until, delegations = START + timedelta(days=1), desk.inbox.delegations
+    await delegations.give("default", "person:eve", "person:fay", until=until, by="person:eve")
+    await desk.inbox.complete("t1", {"vendor": "v"}, by="person:fay", comment="eve asked me")
+    (told,) = await events(desk.ledger, "inbox.completed")
+    assert (told["data"]["acting_for"], told["data"]["comment"]) == ("person:eve", "eve asked me")
 
 
 async def test_an_invalid_output_names_the_place(desk: Desk) -> None:

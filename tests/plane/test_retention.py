@@ -213,7 +213,7 @@ async def test_an_open_case_is_not_erased_and_none_with_it(tmp_path: Path) -> No
         await plane.wait(waiting.id)
         for wanted in ({"case_ids": [ended, waiting.id]}, {"subject": NAME}):
             with pytest.raises(errors.Conflict, match=f"{waiting.id} has not ended"):
-                await plane.retention.erase(**wanted, by="person:op", why="asked")  # type: ignore[arg-type]  # either
+                await plane.retention.erase(**wanted, by="person:op", why="asked")
         assert (await plane.case(ended)).input["note"] == f"{NAME} a"
         assert await events(plane, None, "payload.erased") == []
 
@@ -234,7 +234,7 @@ async def test_what_an_erasure_needs(tmp_path: Path) -> None:
         erase, op = plane.retention.erase, {"by": "person:op", "why": "asked"}
         for wanted in ({}, {"case_ids": ["x"], "subject": "y"}, {"subject": ""}, {"case_ids": "x"}):
             with pytest.raises(errors.InputError, match="say what to erase"):
-                await erase(**wanted, **op)  # type: ignore[arg-type]  # wrong on purpose
+                await erase(**wanted, **op)
         with pytest.raises(errors.InputError, match="needs a reason"):
             await erase(["x"], by="person:op", why=" ")
         with pytest.raises(errors.NotAuthorized, match="no person"):
