@@ -211,7 +211,8 @@ async def test_an_open_case_is_not_erased_and_none_with_it(tmp_path: Path) -> No
         ended = await helped(plane, f"{NAME} a")
         waiting = await plane.start("helping", {"note": f"{NAME} b", "total": 300_000}, requester="person:ana")
         await plane.wait(waiting.id)
-        for wanted in ({"case_ids": [ended, waiting.id]}, {"subject": NAME}):
+        each: list[dict[str, Any]] = [{"case_ids": [ended, waiting.id]}, {"subject": NAME}]
+        for wanted in each:
             with pytest.raises(errors.Conflict, match=f"{waiting.id} has not ended"):
                 await plane.retention.erase(**wanted, by="person:op", why="asked")
         assert (await plane.case(ended)).input["note"] == f"{NAME} a"
