@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 __all__ = ["HIDDEN", "Redaction"]
 
@@ -21,8 +21,10 @@ _BREAK = re.compile(r"[ \t]*(?:\r?\n|\\r\\n|\\n)[ \t]*")
 # Only a text that holds one of these can hold a secret in another spelling than the usual ones.
 _ESCAPES = re.compile(r"[\\%&\n]")
 _BACKSLASH = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+# A letter beyond ASCII in UTF-8, each byte as a character.
+_BYTES = re.compile("[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _MEANT = {"n": "\n", "r": "\r", "t": "\t"}
-_LAYERS = 4
+_LAYERS = 6
 
 
 class Redaction:
@@ -99,8 +101,9 @@ def _inside_base64(raw: bytes) -> Iterator[str]:
 def _meanings(text: str) -> Iterator[str]:
     """What a text says when its escapes are taken away, one layer after the other, and its lines are joined."""
     for _ in range(_LAYERS):
-        before = text
-        for take_away in (unquote, html.unescape, _unslashed):
+        before, form = text, unquote_plus(text)  # of a form: there a plus is a space, and %2B a plus
+        yield from (form, _BREAK.sub("", form))
+        for take_away in (unquote, html.unescape, _unslashed, _as_letters):
             if (text := take_away(text)) != before:
                 spaced = text.replace("+", " ")
                 yield from (_BREAK.sub("", text), spaced, _BREAK.sub("", spaced))
@@ -112,6 +115,11 @@ def _unslashed(text: str) -> str:
     plain = _BACKSLASH.sub(_letter, text)
     # Python and JSON write letters beyond the first plane as two halves.
     return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _as_letters(text: str) -> str:
+    """Bytes that were written one by one, read as the letters that they encode."""
+    return _BYTES.sub(lambda found: found[0].encode("latin-1").decode("utf-8", "replace"), text)
 
 
 def _letter(escape: re.Match[str]) -> str:
