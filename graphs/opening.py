@@ -88,6 +88,7 @@ async def open_services(options: Options, stack: AsyncExitStack) -> Services:
     policies = await asyncio.to_thread(Policies, options.policies, options.shadow)
     switches = await Switches.open(db, ledger, clock)
     inbox = Inbox(db, ledger, policies, actors, clock, options.tenant)
+    inbox.off = switches.stopped
     await inbox.delegations.load()
     context = Context(db, ledger, clock, settings, options.home)
     stack.push_async_callback(context.close)

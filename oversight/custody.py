@@ -26,7 +26,7 @@ __all__ = ["Custody"]
 
 
 class Custody:
-    """What the inbox does with items before they are answered. The engine sets `wake`, the plane `owner_of`."""
+    """What the inbox does with items before they are answered. The engine sets `wake`, the plane the rest."""
 
     def __init__(  # noqa: PLR0917  # the layers below, in their order
         self, db: Database, ledger: Ledger, policies: Policies, actors: Actors, clock: Clock, tenant: str = "default"
@@ -43,9 +43,11 @@ class Custody:
             self.delegations,
             clock,
             lambda workflow: self.owner_of(workflow),  # noqa: PLW0108  # set later
+            lambda tenant, person: self.off(tenant, person),  # noqa: PLW0108  # as well
         )
         self.wake: Callable[[str, str], None] = _nobody
         self.owner_of: Callable[[str], str] = _no_owner
+        self.off: Callable[[str, str], str] = _all_on
 
     async def claim(self, item_id: str, *, by: str, tenant: str | None = None) -> Item:
         """Take an open item: until it is released nobody else answers it, and work time counts.
@@ -98,8 +100,8 @@ class Custody:
         async with self._refusing(item, by):
             holder = self._holder(item, by)
             if holder is not None:
-                eligibility.check(item, eligibility.person(by), item.request)
-            eligibility.check_taker(item, eligibility.person(to), item.request, self._clock.now())
+                eligibility.check(item, eligibility.acting(item, by), item.request)
+            eligibility.check_taker(item, eligibility.acting(item, to), item.request, self._clock.now())
         event = self._handed(item, to, by, comment)
 
         def apply(tx: Transaction) -> Item:
@@ -144,12 +146,12 @@ class Custody:
     async def _permitted(self, item: Item, by: str, request: Request | None) -> str:
         """In whose place somebody may answer; empty in their own right."""
         async with self._refusing(item, by):
-            return self._eligibility.check(item, self._eligibility.person(by), request)
+            return self._eligibility.check(item, self._eligibility.acting(item, by), request)
         raise AssertionError("unreachable")
 
     def _holder(self, item: Item, by: str) -> str | None:
         """Whose claim stands in this person's way when it is not their own: everybody's, for operators nobody's."""
-        return None if self._eligibility.manages(item, self._eligibility.person(by)) else by
+        return None if self._eligibility.manages(item, self._eligibility.acting(item, by)) else by
 
     @asynccontextmanager
     async def _refusing(self, item: Item, by: str) -> AsyncIterator[None]:
@@ -187,4 +189,8 @@ def _nobody(tenant: str, case_id: str) -> None:
 
 
 def _no_owner(workflow: str) -> str:
+    return ""
+
+
+def _all_on(tenant: str, person: str) -> str:
     return ""

@@ -26,23 +26,42 @@ _TO_DO = "Delegate the authority, register somebody who holds it, or change limi
 
 
 class Eligibility:
-    """The rules of answering. `owner_of` gives the owner of a workflow, a role or a person."""
+    """The rules of answering. `owner_of` gives the owner of a workflow, a role or a person.
 
-    def __init__(
-        self, policies: Policies, actors: Actors, delegations: Delegations, clock: Clock, owner_of: Callable[[str], str]
+    `off` says which switch stops somebody in a tenant, or nothing.
+    """
+
+    def __init__(  # noqa: PLR0917  # the layers below, in their order
+        self,
+        policies: Policies,
+        actors: Actors,
+        delegations: Delegations,
+        clock: Clock,
+        owner_of: Callable[[str], str],
+        off: Callable[[str, str], str],
     ) -> None:
         self._policies = policies
         self._actors = actors
         self._delegations = delegations
         self._clock = clock
         self._owner_of = owner_of
+        self._off = off
+
+    def acting(self, item: Item, by: str) -> Person:
+        """The person of an id who does something with an item. Raises NotAuthorized also when they are switched off."""
+        person = self.person(by)
+        if off := self._off(item.tenant, person.id):
+            raise errors.NotAuthorized(f"{person.id} may not touch {item.id}: {off}", "see `interlock switch`")
+        return person
 
     def person(self, by: str) -> Person:
         """The registered person of an id. Raises NotAuthorized for everyone else: agents never decide."""
         try:
             return self._actors.person(by if isinstance(by, str) else repr(by))
         except errors.NotFound as exc:
-            raise errors.NotAuthorized(f"{by} may not decide", "name a registered person, as person:ana") from exc
+            raise errors.NotAuthorized(
+                f"{by or 'nobody'} may not decide", "name a registered person, as person:ana"
+            ) from exc
 
     def check(self, item: Item, person: Person, request: Request | None) -> str:
         """In whose place this person may answer this item, empty in their own right. Raises NotAuthorized.
@@ -74,7 +93,7 @@ class Eligibility:
     ) -> list[str]:
         """Who may approve a request now, without those on leave: first in their own right, then in another's place."""
         now, apart = self._clock.now(), list(excluded)
-        people = [person for person in self._actors.people() if not person.away(now)]
+        people = [p for p in self._actors.people() if not p.away(now) and not self._off(tenant, p.id)]
         own = policies.who(request, authority, people, apart)
         others = [person for person in people if person.id not in own]
         return own + [
@@ -102,7 +121,8 @@ class Eligibility:
         holders = [p for p in self._actors.people() if item.authority in p.all_roles]
         first = holders[:_NAMED]
         kept = policies.who_not(request, item.authority, first, item.excluded)
-        told = [f"{p.id}: {min(kept.get(p.id, ['on leave']), key=_lacking)}" for p in first]
+        away = {p.id: [self._off(item.tenant, p.id) or "on leave"] for p in first}
+        told = [f"{p.id}: {min(kept.get(p.id, away[p.id]), key=_lacking)}" for p in first]
         told += [f"and {len(holders) - len(first)} more"] if len(holders) > len(first) else []
         who = "; ".join(told) if told else "nobody who is registered holds it"
         return Reason(NOBODY, f"nobody may approve this now under {item.authority!r}: {who}. {_TO_DO}")
@@ -134,7 +154,9 @@ class Eligibility:
 
     def _performs_task(self, item: Item, person: Person, now: datetime) -> bool:
         """Whether the router could have given the item's task to this person."""
-        skill = str(item.action.get("skill") or "")
+        skill, roles = str(item.action.get("skill") or ""), item.action.get("roles") or ()
+        if person.away(now) or self._off(item.tenant, person.id) or not person.all_roles.issuperset(roles):
+            return False
         context = {
             "workflow": item.workflow, "task": item.task, "tenant": item.tenant, "requester": item.requester,
             "skill": skill, "skills": sorted(person.skills), "now": now,

@@ -216,7 +216,7 @@ class Inbox(Custody):
             return
         apart = replace(item, excluded=separated(item.excluded, worked))
         asked = as_approval(apart) if item.stuck and decision.kind in YES and decision.digest != AGAIN else apart
-        self._eligibility.check(asked, self._eligibility.person(by), now)
+        self._eligibility.check(asked, self._eligibility.acting(item, by), now)
 
     # --- using -----------------------------------------------------------------------------------------------------
 

@@ -105,6 +105,14 @@ class Switches:
         strictest = self._strictest(tenant, targets)
         return "" if strictest is None or strictest.state == "on" else str(strictest)
 
+    def stopped(self, tenant: str, actor: str) -> str:
+        """The switch of one actor alone when it is off, who set it and why; empty when it is not. No I/O.
+
+        People go on deciding while all tools are off; one who is switched off does not.
+        """
+        switch = self._own.get((tenant, actor))
+        return str(switch) if switch is not None and switch.state == "off" else ""
+
     def list(self, tenant: str) -> list[Switch]:
         """Every switch that was ever set and counts for a tenant, by target."""
         own = [switch for (owner, _), switch in self._own.items() if owner == tenant]
