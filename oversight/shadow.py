@@ -40,7 +40,7 @@ def unharmed(what: str) -> Iterator[None]:
     """Whatever a candidate does in here, what is decided goes its way."""
     try:
         yield
-    except Exception:
+    except Exception:  # logged, and the live decision stands
         _log.exception("the shadow policies could not be asked about %s", what)
 
 

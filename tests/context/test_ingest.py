@@ -68,8 +68,8 @@ BAD: list[tuple[Any, str]] = [
     ({"id": "a\nb", "text": "x"}, "control character"),
     ({"id": "x" * 600, "text": "x"}, "600 characters"),
     (page("empty", "  \n "), "text is missing or empty"),
-    (page("none", None), "text is missing or empty"),  # type: ignore[arg-type]
-    (page("list", ["x"]), "text is list"),  # type: ignore[arg-type]
+    (page("none", None), "text is missing or empty"),  # type: ignore[arg-type]  # wrong on purpose
+    (page("list", ["x"]), "text is list"),  # type: ignore[arg-type]  # wrong on purpose
     (page("nul", "a\0b"), "NUL"),
     (page("surrogate", "a\ud800b"), "no valid Unicode"),
     (page("large", "x" * (MAX_TEXT + 1)), f"{MAX_TEXT + 1} characters"),
@@ -108,9 +108,9 @@ async def test_the_second_of_two_equal_ids_is_reported(context: Context) -> None
 
 async def test_one_document_for_a_list_is_refused(context: Context) -> None:
     with pytest.raises(errors.InputError, match="no list of documents"):
-        await context.ingest("manuals", page("a"))  # type: ignore[arg-type]
+        await context.ingest("manuals", page("a"))  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(errors.InputError, match="no list of documents"):
-        await context.ingest("manuals", None)  # type: ignore[arg-type]
+        await context.ingest("manuals", None)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(errors.InputError, match="source is missing"):
         await context.ingest(" ", [page("a")])
 

@@ -74,7 +74,7 @@ def register_shelf(plane: ControlPlane, shelf: Shelf) -> None:
 
 async def until(enough: Callable[[], Awaitable[Any]]) -> None:
     """Return once something is as wanted that nobody tells of."""
-    while not await enough():  # noqa: ASYNC110
+    while not await enough():  # noqa: ASYNC110  # the database has no event for it
         await asyncio.sleep(0.01)
 
 

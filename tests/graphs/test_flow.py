@@ -168,7 +168,7 @@ def test_a_description_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(errors.ConfigurationError, match="keywords"):
         wf.task("two", skil="x")
     with pytest.raises(errors.ConfigurationError, match="not async"):
-        wf.task(skill="x")(lambda state, call: {})  # type: ignore[arg-type,return-value]
+        wf.task(skill="x")(lambda state, call: {})  # type: ignore[arg-type,return-value]  # no task of ours
     with pytest.raises(errors.ConfigurationError, match="state class"):
         Workflow("bad", dict)
     with pytest.raises(errors.ConfigurationError, match="both call"):

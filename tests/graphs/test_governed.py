@@ -254,7 +254,7 @@ def test_a_description_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(errors.ConfigurationError, match="use skill"):
         governed(plain(_nothing), name="plain", tasks={"buy": {"skil": "x"}})
     with pytest.raises(errors.ConfigurationError, match="StateGraph"):
-        governed(plain(_nothing).compile(), name="plain")  # type: ignore[arg-type]
+        governed(plain(_nothing).compile(), name="plain")  # type: ignore[arg-type]  # wrong on purpose
 
 
 async def test_what_can_be_registered() -> None:

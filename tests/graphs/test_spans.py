@@ -30,7 +30,7 @@ async def test_a_case_is_a_span_with_its_agents_and_tools_below(sent: InMemorySp
 
     @wf.task(tools=["calc.add"], scopes={"calc"})
     async def add(state: State, call: object) -> State:
-        return {"sum": await call("calc.add", {"a": 1, "b": 2})}  # type: ignore[operator]
+        return {"sum": await call("calc.add", {"a": 1, "b": 2})}  # type: ignore[operator]  # untyped here
 
     wf.flow("__start__", add, "__end__")
     policy = {"calc.cedar": '@id("ANY") permit(principal, action, resource);'}

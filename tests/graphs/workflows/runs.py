@@ -91,4 +91,4 @@ def _found(ran: Ran, case: Case) -> Mapping[str, Any]:
     if case.values is not None:
         return cast("Mapping[str, Any]", case.values)
     (item,) = (item for item in ran.items if item.case_id == case.id)
-    return item.action["args"] if item.kind == "approval" else item.evidence["state"]  # type: ignore[no-any-return]
+    return item.action["args"] if item.kind == "approval" else item.evidence["state"]  # type: ignore[no-any-return]  # JSON
